@@ -1,0 +1,409 @@
+"""The app: functions, the event source mappings that feed them, and their life in one process."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
+
+import anyio
+
+from streamfn import runtimes
+from streamfn.engine import mapping as engine
+from streamfn.engine.plan import MappingPlan
+from streamfn.engine.pool import Pool
+from streamfn.engine.supervisor import Supervised, Supervisor
+from streamfn.errors import ConfigurationError, StreamfnError
+from streamfn.functions import FunctionSpec, Handler
+from streamfn.ports import Clock, Destination, Source, Telemetry
+from streamfn.telemetry import Counters, DrainBegun, DrainEnded, Fanout, LogTelemetry
+
+if TYPE_CHECKING:
+    from streamfn.config import EventSourceMapping
+    from streamfn.config.kinds import Kind
+
+F = TypeVar("F", bound=Handler)
+
+UNRESERVED_CONCURRENCY = 1000
+"""Invocations at a time that functions without a reservation share (Lambda quota: concurrent executions)."""
+
+THREADS = 32
+"""Invocations at a time of a function that runs on threads, unless it has a reservation."""
+
+
+@dataclass(frozen=True, slots=True)
+class MappingStatus:
+    """What one mapping is doing."""
+
+    name: str
+    function: str
+    source: str
+    state: str
+    state_transition_reason: str
+    last_processing_result: str
+    in_flight: int
+    """Records being delivered."""
+    lag: int | None
+    """Records that wait in the source; None when unknown."""
+    shards: int
+    """Shards held; for a queue, its pollers."""
+    counters: dict[str, int]
+    """Counts since the process began, under the names of Lambda's metrics."""
+
+
+class App:
+    """Functions and the event source mappings that feed them.
+
+    Nothing happens before `start` (or `async with app`): declare functions and mappings at import time, then run
+    them with `streamfn run module:app`, or inside a service of your own:
+
+        async with app:
+            ...
+
+    Leaving the context drains: what is in flight ends, positions are committed, nothing new is read.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str = "streamfn",
+        state_dir: str | Path = ".streamfn",
+        telemetry: Sequence[Telemetry] = (),
+        clock: Clock = time.time,
+        seed: int | None = None,
+    ) -> None:
+        self.name = name
+        self.state_dir = Path(state_dir)
+        self.functions: dict[str, FunctionSpec] = {}
+        self.declared: dict[str, EventSourceMapping] = {}
+        self.counters = Counters()
+        self._extra_telemetry = tuple(telemetry)
+        self._telemetry: Telemetry = Fanout((self.counters, *self._extra_telemetry))
+        self._clock = clock
+        self._random = Random(seed)
+        self._pools: dict[str, Pool] = {}
+        self._unreserved = Pool(UNRESERVED_CONCURRENCY)
+        self._supervisor: Supervisor | None = None
+        self._main: asyncio.Task[None] | None = None
+        self._ready: asyncio.Future[None] | None = None
+        self._stopping = asyncio.Event()
+        self._grace = 30.0
+        self._clean = True
+        self._destinations: list[Destination] = []
+
+    # ------------------------------------------------------------------------------------- declaring
+
+    @overload
+    def function(self, handler: F, /) -> F: ...
+    @overload
+    def function(
+        self,
+        handler: None = None,
+        /,
+        *,
+        name: str | None = None,
+        timeout: float = 60.0,
+        reserved_concurrency: int | None = None,
+        batch: bool = False,
+        each: Any = None,
+        memory_size: int = 128,
+    ) -> Callable[[F], F]: ...
+    def function(
+        self,
+        handler: F | None = None,
+        /,
+        *,
+        name: str | None = None,
+        timeout: float = 60.0,
+        reserved_concurrency: int | None = None,
+        batch: bool = False,
+        each: Any = None,
+        memory_size: int = 128,
+    ) -> F | Callable[[F], F]:
+        """Declares a function and returns it unchanged.
+
+        It is called as on Lambda, `handler(event, context)`; with `batch=True` as `handler(batch)` or
+        `handler(batch, context)` with a `Batch`; with `each=Model` record by record with the value parsed into
+        a pydantic or msgspec model, and failed records are reported for it. Coroutine functions run on the loop,
+        others on threads. `timeout` is in seconds; `reserved_concurrency` 0 switches the function off.
+
+        Raises ConfigurationError for a name that is taken and for limits out of range.
+        """
+
+        def declare(handler: F) -> F:
+            label = str(name or getattr(handler, "__name__", type(handler).__name__))
+            if label in self.functions:
+                raise ConfigurationError(
+                    f"a function named {label!r} is already declared",
+                    field="FunctionName",
+                    fix="pass name=... to one of them",
+                )
+            if timeout <= 0:
+                raise ConfigurationError(
+                    f"{timeout} is not above 0", field=f"{label}.Timeout", fix="give seconds, such as 60"
+                )
+            if reserved_concurrency is not None and reserved_concurrency < 0:
+                raise ConfigurationError(
+                    f"{reserved_concurrency} is below 0",
+                    field=f"{label}.ReservedConcurrentExecutions",
+                    fix="give a number from 0, where 0 switches the function off",
+                )
+            if batch and each is not None:
+                raise ConfigurationError(
+                    "batch=True and each=... exclude each other", field=f"{label}", fix="leave one out"
+                )
+            self.functions[label] = FunctionSpec(
+                label, handler, timeout, reserved_concurrency, batch, each, memory_size
+            )
+            return handler
+
+        return declare if handler is None else declare(handler)
+
+    def event_source_mapping(
+        self, function: Handler | str, source: str | Source, **options: Any
+    ) -> EventSourceMapping:
+        """Declares that a source feeds a function. Options as in `CreateEventSourceMapping`, in either spelling.
+
+        Raises ConfigurationError naming the option and the fix.
+        """
+        from streamfn.config import EventSourceMapping
+
+        mapping = EventSourceMapping.load(
+            {"function": self._function_name(function), "source": source, **options}
+        )
+        if mapping.name in self.declared:
+            raise ConfigurationError(
+                f"a mapping named {mapping.name!r} is already declared",
+                field="Name",
+                fix="pass name=... to one of them",
+            )
+        self.declared[mapping.name] = mapping
+        return mapping
+
+    def _function_name(self, function: Handler | str) -> str:
+        if isinstance(function, str):
+            name = function
+        else:
+            name = next((spec.name for spec in self.functions.values() if spec.handler is function), "")
+        if name not in self.functions:
+            raise ConfigurationError(
+                f"{function!r} is not a function of this app",
+                field="FunctionName",
+                fix="decorate it with @app.function first",
+            )
+        return name
+
+    # ---------------------------------------------------------------------------------------- living
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Starts every declared mapping. Raises ConfigurationError where one cannot be built."""
+        if self._main is not None:
+            raise StreamfnError("the app is running already")
+        plans = [(self._plan(mapping), mapping.enabled) for mapping in self.declared.values()]
+        self._stopping = asyncio.Event()
+        self._clean = True
+        self._ready = asyncio.get_running_loop().create_future()
+        # The one task that belongs to no group: a library has to live beside the tasks of its host.
+        self._main = asyncio.create_task(self._live(plans), name=f"streamfn:{self.name}")  # noqa: TID251
+        await self._ready
+
+    async def stop(self, grace: float = 30.0) -> bool:
+        """Drains and ends. False if something had to be cut off after `grace` seconds; it comes again later."""
+        if self._main is None:
+            return True
+        self._grace = grace
+        self._stopping.set()
+        await asyncio.wait([self._main])
+        main, self._main = self._main, None
+        await main
+        return self._clean
+
+    def cut(self) -> None:
+        """Ends a drain at once: what is in flight is cut off and comes again later. No attempt is counted."""
+        if self._supervisor is not None:
+            self._supervisor.cut()
+
+    async def wait(self) -> None:
+        """Returns when the app has been told to stop, or has died."""
+        if self._main is not None:
+            stopping = asyncio.ensure_future(self._stopping.wait())  # noqa: TID251
+            await asyncio.wait([self._main, stopping], return_when=asyncio.FIRST_COMPLETED)
+            stopping.cancel()
+
+    async def _live(self, plans: Iterable[tuple[MappingPlan, bool]]) -> None:
+        import structlog
+
+        log = structlog.get_logger("streamfn")
+        self._telemetry = Fanout((self.counters, LogTelemetry(log), *self._extra_telemetry))
+        self._supervisor = Supervisor(self._mapping, self._telemetry, self._random)
+        ready = self._ready
+        assert ready is not None
+        try:
+            async with anyio.create_task_group() as tasks:
+                await tasks.start(self._supervisor.run)
+                for plan, enabled in plans:
+                    await self._supervisor.add(plan, enabled=enabled)
+                ready.set_result(None)
+                await self._stopping.wait()
+                await self._drain(self._supervisor)
+                tasks.cancel_scope.cancel()
+        except BaseException as error:
+            if not ready.done():
+                ready.set_exception(error)
+                return
+            raise
+        finally:
+            self._supervisor = None
+            with anyio.move_on_after(10, shield=True):
+                for destination in self._destinations:
+                    await destination.close()
+            self._destinations.clear()
+
+    async def _drain(self, supervisor: Supervisor) -> None:
+        begun = asyncio.get_running_loop().time()
+        self._telemetry.emit(DrainBegun(self._grace))
+        self._clean = await supervisor.drain(self._grace)
+        self._telemetry.emit(DrainEnded(self._clean, asyncio.get_running_loop().time() - begun))
+
+    # -------------------------------------------------------------------------------------- changing
+
+    async def add_mapping(self, mapping: EventSourceMapping) -> None:
+        """Starts one more mapping."""
+        await self._running().add(self._plan(mapping), enabled=mapping.enabled)
+        self.declared[mapping.name] = mapping
+
+    async def update_mapping(self, name: str, **options: Any) -> None:
+        """Changes options of a mapping; it drains and goes on from its checkpoints."""
+        mapping = self._declared(name).updated(options)
+        await self._running().update(self._plan(mapping), self._grace)
+        self.declared[name] = mapping
+
+    async def pause(self, name: str) -> None:
+        """Drains a mapping and keeps its place."""
+        await self._running().pause(name, self._grace)
+
+    async def resume(self, name: str) -> None:
+        """Lets a paused mapping go on."""
+        await self._running().resume(name)
+
+    async def remove_mapping(self, name: str) -> None:
+        """Drains a mapping and forgets it. Its checkpoints stay in the source."""
+        await self._running().remove(name, self._grace)
+        self.declared.pop(name, None)
+
+    def statuses(self) -> list[MappingStatus]:
+        """What every mapping is doing now."""
+        items = self._supervisor.mappings.values() if self._supervisor is not None else ()
+        return [self._status(item) for item in items]
+
+    def _status(self, item: Supervised) -> MappingStatus:
+        name, running = item.plan.name, item.mapping
+        return MappingStatus(
+            name=name,
+            function=item.plan.function.name,
+            source=item.plan.source.name,
+            state=item.state.value,
+            state_transition_reason=item.reason,
+            last_processing_result=self.counters.last_results.get(name, "No records processed"),
+            in_flight=running.in_flight if running else 0,
+            lag=running.lag if running else None,
+            shards=running.shards if running else 0,
+            counters=self.counters.of(name),
+        )
+
+    def _running(self) -> Supervisor:
+        if self._supervisor is None:
+            raise StreamfnError("the app is not running: start it first")
+        return self._supervisor
+
+    def _declared(self, name: str) -> EventSourceMapping:
+        if name not in self.declared:
+            raise ConfigurationError(f"there is no mapping named {name!r}", field="Name")
+        return self.declared[name]
+
+    # -------------------------------------------------------------------------------------- building
+
+    def _plan(self, mapping: EventSourceMapping) -> MappingPlan:
+        function = self.functions.get(mapping.function)
+        if function is None:
+            raise ConfigurationError(
+                "Function does not exist",
+                field="FunctionName",
+                where=mapping.name,
+                fix=f"take one of: {', '.join(sorted(self.functions)) or 'none is declared'}",
+            )
+        source, kind = self.source_of(mapping)
+        delivery = mapping.delivery_policy(kind)
+        destination = self.destination_of(mapping)
+        if destination is not None:
+            self._destinations.append(destination)
+        return MappingPlan(
+            name=mapping.name,
+            function=function,
+            source=source,
+            subscription=mapping.subscription(self.name),
+            delivery=delivery,
+            batching=mapping.batch_policy(kind),
+            parallelization_factor=mapping.parallelization_factor,
+            concurrency=mapping.concurrency(kind),
+            filter=mapping.filter,
+            on_failure=destination,
+            when_destination_fails=mapping.when_destination_fails,
+            retry_delay=mapping.retry_delay,
+            revoke_grace=mapping.revoke_grace,
+        )
+
+    def source_of(self, mapping: EventSourceMapping) -> tuple[Source, Kind]:
+        """The source of a mapping and its kind, with the mapping's options checked against it. No I/O."""
+        from streamfn import plugins
+        from streamfn.config import kind_of
+
+        source = mapping.source
+        if isinstance(source, str):
+            options = {"state_dir": self.state_dir, "on_position_lost": mapping.on_position_lost.value}
+            source = plugins.source(source, options)
+        kind = kind_of(source)
+        mapping.check(kind, now=self._clock())
+        return source, kind
+
+    def destination_of(self, mapping: EventSourceMapping) -> Destination | None:
+        """The on-failure destination of a mapping, if it has one. No I/O."""
+        from streamfn import plugins
+
+        destination: Destination | str | None = mapping.on_failure
+        if isinstance(destination, str):
+            return plugins.destination(destination, {"state_dir": self.state_dir})
+        return destination
+
+    def _mapping(self, plan: MappingPlan) -> engine.Mapping:
+        return engine.Mapping(
+            plan,
+            make_call=runtimes.prepare,
+            pool=self._pool(plan.function),
+            telemetry=self._telemetry,
+            clock=self._clock,
+            random=self._random,
+        )
+
+    def _pool(self, function: FunctionSpec) -> Pool:
+        if function.reserved_concurrency is None and runtimes.is_async(function.handler):
+            return self._unreserved
+        pool = self._pools.get(function.name)
+        if pool is None:
+            reserved = function.reserved_concurrency
+            pool = self._pools[function.name] = Pool(THREADS if reserved is None else reserved)
+        return pool
+
+
+__all__ = ["App", "MappingStatus"]

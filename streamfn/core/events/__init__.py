@@ -1,0 +1,13 @@
+"""Event shapes: what a function sees of one source's records, name for name as on AWS. Pure.
+
+Records of local streams are shown as Kinesis records and messages of local queues as SQS messages, so that
+handlers written for Lambda run as they are.
+"""
+
+from __future__ import annotations
+
+from streamfn.core.events.kafka import KafkaRecord as KafkaRecord
+from streamfn.core.events.kafka import KafkaShape as KafkaShape
+from streamfn.core.events.kinesis import KinesisShape as KinesisShape
+from streamfn.core.events.shape import EventShape as EventShape
+from streamfn.core.events.sqs import SqsShape as SqsShape

@@ -1,0 +1,190 @@
+"""One event source mapping at work: its source's shards, each with a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+import anyio
+from anyio.abc import TaskGroup
+
+from streamfn.engine.plan import MappingPlan
+from streamfn.engine.pool import Pool
+from streamfn.engine.routing import Router
+from streamfn.engine.settling import Cumulative, Individual
+from streamfn.engine.worker import Worker
+from streamfn.functions import MakeCall
+from streamfn.ports import (
+    Assigned,
+    Clock,
+    QueueShard,
+    QueueSource,
+    Reason,
+    Revoked,
+    StreamShard,
+    StreamSource,
+    Telemetry,
+    is_queue,
+)
+from streamfn.telemetry import ShardAssigned, ShardReleased
+
+
+class Mapping:
+    """Reads one source for one function until it is drained or cancelled."""
+
+    def __init__(
+        self,
+        plan: MappingPlan,
+        *,
+        make_call: MakeCall,
+        pool: Pool,
+        telemetry: Telemetry,
+        clock: Clock,
+        random: Random,
+    ) -> None:
+        self.plan = plan
+        self._call = make_call(plan.function, plan.delivery.ordering)
+        self._pool = pool
+        self._telemetry = telemetry
+        self._clock = clock
+        self._random = random
+        self._router = Router(plan, telemetry, clock)
+        self._workers: dict[str, Worker] = {}
+        self._streams: dict[str, StreamShard] = {}
+        self._queues: dict[str, QueueShard] = {}
+        self._draining = False
+        self._pollers = 0
+        self._tasks: TaskGroup
+        self._intake = anyio.CancelScope()
+
+    @property
+    def in_flight(self) -> int:
+        """Records being delivered now."""
+        return sum(worker.in_flight for worker in self._workers.values())
+
+    @property
+    def shards(self) -> int:
+        """Shards held now; for a queue, its pollers."""
+        return len(self._workers)
+
+    @property
+    def lag(self) -> int | None:
+        """Records that wait in the source, as far as known."""
+        if self._pollers:
+            return next((shard.depth for shard in self._queues.values()), None)
+        lags = [shard.lag for shard in self._streams.values()]
+        known = [lag for lag in lags if lag is not None]
+        return sum(known) if known and len(known) == len(lags) else None
+
+    async def run(self) -> None:
+        """Until drained. Raises what the source or a worker raises; cancelling it cuts off what is in flight."""
+        source = self.plan.source
+        async with anyio.create_task_group() as self._tasks:
+            if is_queue(source):
+                self._add_poller(source)
+            else:
+                await self._follow(source)
+
+    def drain(self) -> None:
+        """Every worker reads no more and ends what it has in flight; then `run` returns."""
+        self._draining = True
+        for worker in self._workers.values():
+            worker.drain()
+        self._intake.cancel()
+
+    # --------------------------------------------------------------------------------------- streams
+
+    async def _follow(self, source: StreamSource) -> None:
+        """Shards come and go by the source's word. Its connection stays open until the last worker has ended."""
+        async with source.shards(self.plan.subscription) as changes:
+            async with anyio.create_task_group() as workers:
+                with self._intake:
+                    async for change in changes:
+                        match change:
+                            case Assigned(shard):
+                                workers.start_soon(self._work_on, shard)
+                            case Revoked(shard_id, reason):
+                                self._revoke(workers, shard_id, reason)
+
+    async def _work_on(self, shard: StreamShard) -> None:
+        settler = Cumulative(shard, self.plan, self._telemetry)
+        self._telemetry.emit(
+            ShardAssigned(self.plan.name, shard.id, shard.checkpoint.position, settler.crashes)
+        )
+        worker = self._worker(shard, settler)
+        self._workers[shard.id], self._streams[shard.id] = worker, shard
+        reason: Reason | None = None
+        try:
+            if self._draining:
+                worker.drain()
+            reason = await worker.run()
+        finally:
+            if self._workers.get(shard.id) is worker:
+                del self._workers[shard.id], self._streams[shard.id]
+            with anyio.move_on_after(10, shield=True):
+                await shard.close()
+            self._telemetry.emit(
+                ShardReleased(self.plan.name, shard.id, reason.name.lower() if reason else "cut off")
+            )
+
+    def _revoke(self, workers: TaskGroup, shard_id: str, reason: Reason) -> None:
+        worker = self._workers.get(shard_id)
+        if worker is None:
+            return
+        if reason is Reason.LOST:
+            worker.lose()
+        else:
+            worker.drain()
+            workers.start_soon(self._cut_after_grace, worker)
+
+    async def _cut_after_grace(self, worker: Worker) -> None:
+        """The group waits for us: what is not done within the grace goes to the next owner."""
+        with anyio.move_on_after(self.plan.revoke_grace):
+            await worker.ended.wait()
+        worker.cut()
+
+    # ---------------------------------------------------------------------------------------- queues
+
+    def _add_poller(self, source: QueueSource) -> None:
+        self._pollers += 1
+        self._tasks.start_soon(self._poll, source, f"poller-{self._pollers}")
+
+    async def _poll(self, source: QueueSource, name: str) -> None:
+        async with source.open() as shard:
+            worker = self._worker(shard, Individual(shard, self.plan, self._telemetry))
+            worker.on_read = self._scale(source, worker)
+            self._workers[name], self._queues[name] = worker, shard
+            try:
+                if self._draining:
+                    worker.drain()
+                await worker.run()
+            finally:
+                del self._workers[name], self._queues[name]
+
+    def _scale(self, source: QueueSource, worker: Worker) -> Callable[[int], bool]:
+        """One poller waits while the others work: a busy queue gets more, an idle one keeps a single one."""
+
+        def on_read(records: int) -> bool:
+            others_wait = any(other.is_waiting for other in self._workers.values() if other is not worker)
+            if records == 0:
+                return not others_wait
+            if not others_wait and len(self._workers) < self.plan.concurrency and not self._draining:
+                self._add_poller(source)
+            return True
+
+        return on_read
+
+    def _worker(self, shard: StreamShard | QueueShard, settler: Cumulative | Individual) -> Worker:
+        return Worker(
+            shard,
+            settler,
+            self.plan,
+            call=self._call,
+            pool=self._pool,
+            router=self._router,
+            telemetry=self._telemetry,
+            clock=self._clock,
+            random=self._random,
+        )
+
+

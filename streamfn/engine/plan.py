@@ -1,0 +1,36 @@
+"""What a mapping is to do, as the engine needs it: values only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from streamfn.core.policies import BatchPolicy, DeliveryPolicy, WhenDestinationFails
+from streamfn.functions import FunctionSpec
+from streamfn.ports import Destination, Filter, Source, Subscription
+
+
+@dataclass(frozen=True, slots=True)
+class MappingPlan:
+    """One event source mapping: a source, a function, and the rules between them."""
+
+    name: str
+    function: FunctionSpec
+    source: Source
+    subscription: Subscription
+    delivery: DeliveryPolicy = DeliveryPolicy()
+    batching: BatchPolicy = BatchPolicy()
+    parallelization_factor: int = 1
+    concurrency: int = 1
+    """Batches in flight: of a shard with Ordering.KEY or NONE, of the whole mapping for a queue."""
+    filter: Filter | None = None
+    on_failure: Destination | None = None
+    when_destination_fails: WhenDestinationFails = WhenDestinationFails.BLOCK
+    retry_delay: float | None = None
+    """Queues: seconds until a failed record comes again; None: when its visibility timeout is over, as on AWS."""
+    revoke_grace: float = 20.0
+    """Seconds that batches in flight have to end when a shard goes to another worker."""
+
+    @property
+    def runners(self) -> int:
+        """Batches of one stream shard that may be in flight."""
+        return max(self.parallelization_factor, self.concurrency)

@@ -1,0 +1,405 @@
+"""The worker: one shard's records, from being read to being settled.
+
+    read -> filter -> lanes -> invoke -> decide -> route -> settle
+
+One task reads (intake), up to N deliver (runners), one settles in the background. All of them belong to the worker's
+task group; nothing else touches its state, so nothing needs a lock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from random import Random
+from typing import TYPE_CHECKING
+
+import anyio
+from anyio.abc import TaskGroup
+
+from streamfn.core.delivery import Decision, decide, screen
+from streamfn.core.lanes import Lanes, ShardLanes, lanes_for
+from streamfn.core.outcomes import Cause, Failed, Outcome
+from streamfn.core.policies import Ordering
+from streamfn.core.records import Batch, Record
+from streamfn.engine.plan import MappingPlan
+from streamfn.engine.pool import Pool
+from streamfn.engine.routing import Router
+from streamfn.engine.settling import Cumulative, Individual
+from streamfn.errors import ShardClosed, ShardLost
+from streamfn.functions import Call, Context
+from streamfn.ports import Clock, Reason, Shard, Telemetry
+from streamfn.telemetry import BatchDelivered, BatchRetried, FunctionStuck, RecordsPolled
+
+if TYPE_CHECKING:
+    from asyncio import Future, TimerHandle
+
+READ_WAIT = 10.0
+"""Seconds that one read waits for records. A drain does not wait for it where reads can be cancelled."""
+
+_READ_AHEAD = 1000
+"""Records that a shard holds in memory at least, if batches are small: hides the source's latency."""
+
+_MOST_UNRESOLVED = 20_000
+
+_TURN = 0.01
+"""Seconds that a runner may go on before it lets the other tasks of the loop have a turn."""
+
+
+class Worker:
+    """Delivers one shard until it ends, is taken away, or the worker is told to drain."""
+
+    def __init__(
+        self,
+        shard: Shard,
+        settler: Cumulative | Individual,
+        plan: MappingPlan,
+        *,
+        call: Call,
+        pool: Pool,
+        router: Router,
+        telemetry: Telemetry,
+        clock: Clock,
+        random: Random,
+    ) -> None:
+        self._shard = shard
+        self._settler = settler
+        self._plan = plan
+        self._call = call
+        self._pool = pool
+        self._router = router
+        self._telemetry = telemetry
+        self._clock = clock
+        self._random = random
+        self._queue = isinstance(settler, Individual)
+        self._runners_allowed = 1 if self._queue else plan.runners
+        factor = 1 if self._queue else plan.parallelization_factor
+        ordering = Ordering.SHARD if self._queue else plan.delivery.ordering
+        self._lanes: Lanes = lanes_for(ordering, factor, plan.batching, shard.shape)
+        room = max(_READ_AHEAD, 2 * plan.batching.batch_size * self._runners_allowed)
+        self._most_unresolved = min(room, max(_MOST_UNRESOLVED, 2 * plan.batching.batch_size))
+        self._runners = 0
+        self._idle: list[Future[None]] = []
+        self._timer: TimerHandle | None = None
+        self._room_made = asyncio.Event()
+        self._resting = asyncio.Event()
+        self._tasks: TaskGroup
+        self._scope = anyio.CancelScope()
+        self._reading = anyio.CancelScope()
+        """What a drain ends at once: waiting for records, for room, or for a retry."""
+        self._reason: Reason | None = None
+        self.ended = asyncio.Event()
+        """Set when the last commit is made."""
+        self.in_flight = 0
+        """Records being delivered."""
+        self.on_read: Callable[[int], bool] | None = None
+        """Told how many records each read brought; its answer False ends the worker."""
+
+    # ------------------------------------------------------------------------------------------ life
+
+    async def run(self) -> Reason:
+        """Works until the shard's end, its loss, or `drain`; then commits for the last time.
+
+        Cancelling it cuts off what is in flight: those records come again, and no attempt is counted. Raises what
+        the source raises.
+        """
+        try:
+            with self._scope:
+                await self._settler.open()
+                async with anyio.create_task_group() as self._tasks:
+                    self._tasks.start_soon(self._settler.work)
+                    await self._intake()
+                    if self._reason is Reason.ENDED:
+                        while self.in_flight or len(self._lanes):
+                            await self._rest()
+                    await self._settler.forget(self._lanes.clear())
+                    while self.in_flight:
+                        await self._rest()
+                    self._tasks.cancel_scope.cancel()
+        except* ShardLost:
+            self._reason = Reason.LOST
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+            with anyio.move_on_after(5, shield=True):
+                await self._settler.close(lost=self._reason is Reason.LOST)
+            self.ended.set()
+        return self._reason or Reason.REQUESTED
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it waits for records: nothing in flight, and not on its way out."""
+        return not self.in_flight and self._reason is None
+
+    def drain(self) -> None:
+        """Reads no more and lets what is in flight end. What waits for a retry ends at once."""
+        self._end(Reason.REQUESTED)
+
+    def cut(self) -> None:
+        """Ends now: what is in flight is cut off and comes again. The checkpoint is committed."""
+        self._end(Reason.REQUESTED)
+        self._scope.cancel()
+
+    def lose(self) -> None:
+        """The shard is another's: cuts off what is in flight and commits nothing."""
+        self._end(Reason.LOST)
+        self._scope.cancel()
+
+    def _end(self, reason: Reason) -> None:
+        self._reason = max(self._reason or reason, reason)
+        self._reading.cancel()
+
+    # ---------------------------------------------------------------------------------------- intake
+
+    async def _intake(self) -> None:
+        try:
+            if isinstance(self._settler, Cumulative):
+                await self._resume(self._settler)
+            with self._until_drain():
+                while True:
+                    await self._read(await self._room())
+        except ShardClosed:
+            self._reason = self._reason or Reason.ENDED
+
+    def _until_drain(self) -> anyio.CancelScope:
+        """A scope that a drain cancels, for what need not be waited for."""
+        self._reading = anyio.CancelScope()
+        if self._reason is not None:
+            self._reading.cancel()
+        return self._reading
+
+    async def _room(self) -> int:
+        """Waits until records may be read, and says how many."""
+        if self._queue:
+            while True:
+                room = self._plan.batching.batch_size - len(self._lanes)
+                if room > 0 and not self.in_flight:
+                    if self._pool.free > 0:
+                        return room
+                    await self._pool.wait_free()
+                else:
+                    await self._made_room()
+        while True:
+            room = self._most_unresolved - self._settler.unresolved
+            heavy = self._lanes.bytes >= 4 * self._plan.batching.payload_limit
+            if room * 2 >= self._most_unresolved and not heavy and not self._settler.congested:
+                return room
+            await self._made_room()
+
+    async def _made_room(self) -> None:
+        self._room_made.clear()
+        await self._room_made.wait()
+
+    async def _read(self, limit: int) -> None:
+        records = await self._shard.read(limit, READ_WAIT)
+        if self.on_read is not None and not self.on_read(len(records)):
+            self.drain()
+        if records:
+            self._take_in(records, await self._filter(records))
+
+    async def _filter(self, records: Sequence[Record]) -> Sequence[Record]:
+        fresh = self._settler.track(records)
+        wanted, matches = fresh, self._plan.filter
+        if matches is not None:
+            wanted = [record for record in fresh if matches(record)]
+            if len(wanted) < len(fresh):
+                chosen = set(map(id, wanted))
+                await self._settler.resolve([record for record in fresh if id(record) not in chosen])
+        filtered = len(fresh) - len(wanted)
+        self._telemetry.emit(RecordsPolled(self._plan.name, self._shard.id, len(records), filtered))
+        return wanted
+
+    def _take_in(self, read: Sequence[Record], records: Sequence[Record]) -> None:
+        now = self._now()
+        if isinstance(self._settler, Cumulative) and self._settler.inherited.held:
+            records = [record for record in records if not self._hold_again(record, now)]
+        if records:
+            self._lanes.add(records, now)
+        self._wake()
+
+    def _hold_again(self, record: Record, now: float) -> bool:
+        """A record that had failed under an earlier owner goes on counting, on its own."""
+        assert isinstance(self._settler, Cumulative)
+        held = self._settler.held_at(record.position)
+        if held is None:
+            return False
+        self._lanes.hold(Batch((record,), self._shard.shape, held.attempt), now)
+        return True
+
+    async def _resume(self, settler: Cumulative) -> None:
+        """Settles what an earlier owner left half done, one batch at a time, before anything else is read.
+
+        An owner that ended without a word may have been ended by a record. The first time it is only remembered
+        where many batches were in flight, for most ends have other causes. Then batches are delivered alone, each
+        written down ahead; if that ends the process too, the batch is to blame and it counts as a failed attempt.
+        """
+        many = self._runners_allowed > 1
+        held = settler.inherited.held
+        probing = settler.crashes >= (2 if many else 1)
+        if not probing and (many or not held):
+            return
+        size = held[0].size if held else self._plan.batching.batch_size
+        limit = size if not many else self._most_unresolved
+        records: list[Record] = []
+        reading = self._until_drain()
+        try:
+            with reading:
+                while len(records) < (size if held else 1):
+                    found = await self._shard.read(limit - len(records), READ_WAIT)
+                    records += await self._filter(found)
+                    if not found and records:
+                        break
+        except ShardClosed:
+            if not records:
+                raise
+        if reading.cancel_called:
+            return
+        lanes = ShardLanes(1, self._plan.batching, self._shard.shape)
+        batch = Batch(records[:size], self._shard.shape, held[0].attempt if held else 0, suspect=probing)
+        lanes.hold(batch, self._now())
+        lanes.add(records[size:], self._now())
+        if settler.inherited.delivering and settler.inherited.running:
+            taken = lanes.take(self._now())
+            assert taken is not None
+            ended = Failed("Runtime.ExitError", "the process ended while it ran the function", cause=Cause.CRASH)
+            await self._carry_out(lanes, taken, self._decide(taken, ended))
+        await self._deliver_alone(lanes, suspect=probing)
+
+    async def _deliver_alone(self, lanes: Lanes, *, suspect: bool) -> None:
+        while len(lanes) and self._reason is None:
+            batch = lanes.take(self._now())
+            if batch is not None:
+                await self._deliver(lanes, batch, suspect=suspect)
+                continue
+            due_at = lanes.due_at
+            assert due_at is not None
+            with self._until_drain():
+                await asyncio.sleep(due_at - self._now())
+
+    # --------------------------------------------------------------------------------------- runners
+
+    async def _run(self) -> None:
+        turn_ends = self._now() + _TURN
+        while True:
+            now = self._now()
+            if now > turn_ends:
+                await asyncio.sleep(0)
+                turn_ends = self._now() + _TURN
+            batch = self._lanes.take(now)
+            if batch is None:
+                await self._idle_until_due()
+                turn_ends = self._now() + _TURN
+                continue
+            if self._runners_allowed > 1:
+                self._wake()
+            await self._deliver(self._lanes, batch)
+
+    def _wake(self) -> None:
+        """Gets one more runner going if something is due, or sets the timer for when it will be."""
+        due_at = self._lanes.due_at
+        if due_at is None:
+            return
+        now = self._now()
+        if due_at > now:
+            if self._timer is None or self._timer.cancelled() or self._timer.when() > due_at:
+                if self._timer is not None:
+                    self._timer.cancel()
+                self._timer = asyncio.get_running_loop().call_at(due_at, self._on_timer)
+            return
+        while self._idle:
+            runner = self._idle.pop()
+            if not runner.done():
+                runner.set_result(None)
+                return
+        if self._runners < self._runners_allowed:
+            self._runners += 1
+            self._tasks.start_soon(self._run)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._wake()
+
+    async def _idle_until_due(self) -> None:
+        waiting: Future[None] = asyncio.get_running_loop().create_future()
+        self._idle.append(waiting)
+        self._wake()
+        await waiting
+
+    async def _rest(self) -> None:
+        self._resting.clear()
+        await self._resting.wait()
+
+    # -------------------------------------------------------------------------------------- delivery
+
+    async def _deliver(self, lanes: Lanes, taken: Batch, *, suspect: bool = False) -> None:
+        self.in_flight += len(taken)
+        try:
+            if not self._pool.try_acquire():
+                await self._pool.acquire()
+            context = Context(self._plan.function, self._now() + self._plan.function.timeout)
+            try:
+                decision = await self._invoke(replace(taken, suspect=True) if suspect else taken, context)
+            finally:
+                if context.stuck is None:
+                    self._pool.release()
+                else:
+                    self._pool.release_after(context.stuck)
+                    self._telemetry.emit(FunctionStuck(self._plan.function.name, self._plan.function.timeout))
+            await self._carry_out(lanes, taken, decision, context)
+        finally:
+            self.in_flight -= len(taken)
+            self._room_made.set()
+            self._resting.set()
+
+    async def _invoke(self, batch: Batch, context: Context) -> Decision:
+        live, gone = screen(batch, self._plan.delivery, self._plan.batching.payload_limit, self._clock())
+        if live is None:
+            return Decision(discard=gone)
+        if live.suspect:
+            await self._settler.expose(live)
+        begun = self._now()
+        outcome: Outcome = await self._call(live, context)
+        decision = self._decide(live, outcome)
+        failed = len(live) - len(decision.done)
+        self._telemetry.emit(
+            BatchDelivered(
+                self._plan.name,
+                self._shard.id,
+                len(live),
+                failed,
+                live.attempt,
+                self._now() - begun,
+                outcome,
+            )
+        )
+        return replace(decision, discard=(*gone, *decision.discard)) if gone else decision
+
+    def _decide(self, batch: Batch, outcome: Outcome) -> Decision:
+        jitter = self._random.uniform(0.5, 1.0)
+        return decide(batch, outcome, self._plan.delivery, self._clock(), jitter)
+
+    async def _carry_out(
+        self, lanes: Lanes, taken: Batch, decision: Decision, context: Context | None = None
+    ) -> None:
+        """Sends off what is given up, settles, and lets the lanes go on or wait."""
+        if decision.discard:
+            await self._settler.resolve(decision.done)
+            for discard in decision.discard:
+                await self._router.discard(self._shard, discard, context)
+            decision = replace(decision, done=())
+        again = await self._settler.settle(taken, decision)
+        now = self._now()
+        if again:
+            lanes.retry(taken, again, now, decision.delay)
+            count, attempt = sum(map(len, again)), again[0].attempt
+            self._telemetry.emit(
+                BatchRetried(self._plan.name, self._shard.id, count, len(again), attempt, decision.delay)
+            )
+        else:
+            lanes.finish(taken, now)
+        if self._runners_allowed > 1 or again:
+            self._wake()
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+

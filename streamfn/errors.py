@@ -1,0 +1,69 @@
+"""The exceptions of streamfn.
+
+StreamfnError
+├─ ConfigurationError      your configuration is wrong: names the place, the field and the fix
+│  └─ MissingExtra         a connector's client library is not installed
+├─ ShardLost               a shard is no longer this worker's: nothing more may be committed
+├─ ShardClosed             a shard has ended: all its records were read
+├─ SourceError             a source cannot be read; says whether to try again
+│  └─ PositionLost         records between the checkpoint and the oldest kept one are gone
+├─ PayloadTooLarge         a payload is above what the destination takes
+└─ TooManyRequests         raised by a function: it could not begin, try later, no attempt is spent
+"""
+
+from __future__ import annotations
+
+
+class StreamfnError(Exception):
+    """All errors of streamfn."""
+
+
+class ConfigurationError(StreamfnError):
+    """Something in the configuration is wrong.
+
+    `where` is the place (file and line, or the call), `field` the option in AWS's spelling, `fix` what to do.
+    """
+
+    def __init__(self, problem: str, *, field: str = "", where: str = "", fix: str = "") -> None:
+        self.problem, self.field, self.where, self.fix = problem, field, where, fix
+        place = " ".join(part for part in (where and f"{where}:", field and f"{field}:") if part)
+        super().__init__(" ".join(part for part in (place, problem, fix and f"Fix: {fix}") if part))
+
+
+class MissingExtra(ConfigurationError):
+    """A connector needs a package that is not installed."""
+
+
+class ShardLost(StreamfnError):
+    """The shard belongs to another worker now: stop at once and commit nothing."""
+
+
+class ShardClosed(StreamfnError):
+    """The end of a shard: every record it will ever have was read."""
+
+
+class SourceError(StreamfnError):
+    """A source cannot be read."""
+
+    def __init__(self, message: str, *, retryable: bool = True) -> None:
+        self.retryable = retryable
+        super().__init__(message)
+
+
+class PositionLost(SourceError):
+    """The records after the checkpoint were removed before they were read."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, retryable=False)
+
+
+class PayloadTooLarge(StreamfnError):
+    """A payload is larger than its destination takes."""
+
+
+class TooManyRequests(StreamfnError):
+    """Raise it from a function that cannot begin now: the batch comes again later and no attempt is spent."""
+
+    def __init__(self, message: str = "Rate Exceeded.", *, retry_after: float = 0.0) -> None:
+        self.retry_after = retry_after
+        super().__init__(message)

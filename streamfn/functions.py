@@ -1,0 +1,113 @@
+"""What a function is, and what it is told about an invocation."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+from uuid import uuid4
+
+from streamfn.core.outcomes import Outcome
+from streamfn.core.policies import Ordering
+from streamfn.core.records import Batch
+
+Handler: TypeAlias = Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FunctionSpec:
+    """A function as declared: the callable and its limits."""
+
+    name: str
+    handler: Handler
+    timeout: float = 60.0
+    """Seconds an invocation may take."""
+    reserved_concurrency: int | None = None
+    """Invocations at a time, guaranteed and capped; 0 switches the function off; None: what the app has to share."""
+    batch: bool = False
+    """Called with the `Batch` itself, not with a Lambda event."""
+    each: Any = None
+    """Called record by record with the value parsed into this type."""
+    memory_size: int = 128
+
+    @property
+    def arn(self) -> str:
+        """Shaped as Lambda's, so that handlers which take it apart work."""
+        return f"arn:aws:lambda:local:000000000000:function:{self.name}"
+
+
+class Context:
+    """One invocation, as a Lambda handler's second argument.
+
+    Durations in milliseconds, as on Lambda. The request id is made when it is first asked for.
+    """
+
+    __slots__ = ("_request_id", "deadline", "spec", "stuck")
+
+    def __init__(self, spec: FunctionSpec, deadline: float) -> None:
+        self.spec = spec
+        self.deadline = deadline
+        """By the event loop's clock."""
+        self.stuck: asyncio.Future[None] | None = None
+        """Set when the invocation was given up and its thread runs on; done when the thread ends."""
+        self._request_id = ""
+
+    @property
+    def aws_request_id(self) -> str:
+        if not self._request_id:
+            self._request_id = str(uuid4())
+        return self._request_id
+
+    @property
+    def function_name(self) -> str:
+        return self.spec.name
+
+    @property
+    def function_version(self) -> str:
+        return "$LATEST"
+
+    @property
+    def invoked_function_arn(self) -> str:
+        return self.spec.arn
+
+    @property
+    def memory_limit_in_mb(self) -> int:
+        return self.spec.memory_size
+
+    @property
+    def log_group_name(self) -> str:
+        return f"/aws/lambda/{self.spec.name}"
+
+    @property
+    def log_stream_name(self) -> str:
+        return "local"
+
+    @property
+    def identity(self) -> None:
+        return None
+
+    @property
+    def client_context(self) -> None:
+        return None
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Milliseconds until the invocation is cut off. Safe to call from threads."""
+        return max(0, int((self.deadline - asyncio_time()) * 1000))
+
+
+def asyncio_time() -> float:
+    """The running loop's clock; in a worker thread, which has no loop, the clock that loops use by default."""
+    try:
+        return asyncio.get_running_loop().time()
+    except RuntimeError:
+        from time import monotonic
+
+        return monotonic()
+
+
+Call: TypeAlias = Callable[[Batch, Context], Awaitable[Outcome]]
+"""A function made ready to be called on batches. Raises nothing but cancellation."""
+
+MakeCall: TypeAlias = Callable[[FunctionSpec, Ordering], Call]
+"""A runtime: makes a function ready. The ordering tells it where to stop at a failed record."""

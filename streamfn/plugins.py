@@ -1,0 +1,130 @@
+"""Sources and destinations by the scheme of their URI. Nothing is imported before it is used.
+
+Packages offer kinds by entry points, one group a role, with the scheme as the name:
+
+    [project.entry-points."streamfn.sources"]
+    kafka = "streamfn_kafka:KafkaSource"
+
+An ARN stands for the kind of its service: `arn:aws:sqs:...` is of kind `sqs`.
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING, Any, Final
+
+from streamfn.errors import ConfigurationError, MissingExtra
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from streamfn.ports import Destination, Source
+
+SOURCES: Final = "streamfn.sources"
+DESTINATIONS: Final = "streamfn.destinations"
+
+_BUILT_IN: Final[Mapping[str, Mapping[str, str]]] = {
+    SOURCES: {
+        "local": "streamfn.local:LocalSource",
+    },
+    DESTINATIONS: {
+        "file": "streamfn.destinations.file:FileDestination",
+        "local": "streamfn.local:LocalDestination",
+        "log": "streamfn.destinations.log:LogDestination",
+    },
+}
+"""Part of streamfn itself, so that they are there in a bare checkout too."""
+
+_ROLE: Final = {SOURCES: "source", DESTINATIONS: "destination"}
+_FIELD: Final = {SOURCES: "Source", DESTINATIONS: "Destination"}
+
+
+def source(uri: str, options: Mapping[str, object]) -> Source:
+    """The source a URI names; nothing is connected yet. `options`: what the app knows and a URI does not say.
+
+    Raises ConfigurationError for a kind that nobody or more than one package offers, and for what the kind
+    refuses; MissingExtra where its client library is not installed.
+    """
+    made: Source = _make(SOURCES, uri, options)
+    return made
+
+
+def destination(uri: str, options: Mapping[str, object]) -> Destination:
+    """The destination a URI names; as `source`."""
+    made: Destination = _make(DESTINATIONS, uri, options)
+    return made
+
+
+def kinds(group: str) -> dict[str, list[str]]:
+    """Every kind of a group and who offers it. Imports none of them."""
+    found = {kind: ["streamfn"] for kind in _BUILT_IN[group]}
+    for kind, points in _installed(group).items():
+        found.setdefault(kind, []).extend(_owner(point) for point in points)
+    return dict(sorted(found.items()))
+
+
+def scheme_of(uri: str) -> str:
+    """The kind that a URI or an ARN names. Raises ConfigurationError where there is none."""
+    scheme, colon, rest = uri.partition(":")
+    if not colon or not scheme:
+        raise ConfigurationError(f"{uri!r} is no URI", fix="write its kind first, such as local:flights")
+    if scheme == "arn":
+        service = rest.split(":")[1:2]
+        return service[0] if service else scheme
+    return scheme.lower()
+
+
+def _make(group: str, uri: str, options: Mapping[str, object]) -> Any:
+    kind = scheme_of(uri)
+    built_in = _BUILT_IN[group].get(kind)
+    if built_in is not None:
+        # The common ones need no look at what is installed, which costs some ten milliseconds.
+        module, _, name = built_in.partition(":")
+        return getattr(import_module(module), name).from_uri(uri, options)
+    point = _find(group, kind)
+    try:
+        return point.load().from_uri(uri, options)
+    except ModuleNotFoundError as error:
+        raise _missing(point, error) from error
+
+
+def _find(group: str, kind: str) -> EntryPoint:
+    points = _installed(group).get(kind, [])
+    if len(points) == 1:
+        return points[0]
+    if points:
+        owners = " and ".join(sorted(_owner(point) for point in points))
+        raise ConfigurationError(
+            f"more than one package offers {_ROLE[group]}s of kind {kind!r}: {owners}",
+            field=_FIELD[group],
+            fix="uninstall all but one of them",
+        )
+    known = list(kinds(group))
+    near = get_close_matches(kind, known, n=1)
+    raise ConfigurationError(
+        f"there is no {_ROLE[group]} of kind {kind!r}: known are {', '.join(known)}",
+        field=_FIELD[group],
+        fix=f"did you mean {near[0]}:?" if near else f"install a package that offers {kind!r}",
+    )
+
+
+def _installed(group: str) -> dict[str, list[EntryPoint]]:
+    found: dict[str, dict[tuple[str, str], EntryPoint]] = {}
+    for point in entry_points(group=group):
+        # One package can be listed twice: by its wheel and by the checkout it is installed from.
+        found.setdefault(point.name, {})[_owner(point), point.value] = point
+    return {kind: list(points.values()) for kind, points in found.items()}
+
+
+def _owner(point: EntryPoint) -> str:
+    return point.dist.name if point.dist is not None else point.module
+
+
+def _missing(point: EntryPoint, error: ModuleNotFoundError) -> MissingExtra:
+    module = (error.name or str(error)).partition(".")[0]
+    owner = _owner(point)
+    extras = point.dist.metadata.get_all("Provides-Extra") or [] if point.dist is not None else []
+    wanted = f"'{owner}[{point.name}]'" if point.name in extras else module
+    return MissingExtra(f"{point.name!r} needs {module}: pip install {wanted}")

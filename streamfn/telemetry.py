@@ -1,0 +1,288 @@
+"""Typed events of what streamfn does, and the sinks that turn them into log lines and counters.
+
+One event a batch at most, none a record. A sink must not block or raise.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+from streamfn.core.outcomes import Failed, Outcome, Succeeded, Throttled
+
+
+@dataclass(frozen=True, slots=True)
+class RecordsPolled:
+    """Records were read; `filtered` of them were for nobody and count as done."""
+
+    mapping: str
+    shard: str
+    records: int
+    filtered: int
+
+
+@dataclass(frozen=True, slots=True)
+class BatchDelivered:
+    """The function was called on a batch."""
+
+    mapping: str
+    shard: str
+    records: int
+    failed: int
+    """Records of it that go again or are given up."""
+    attempt: int
+    seconds: float
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRetried:
+    """A batch goes again: whole, from a failed record on, or in two halves."""
+
+    mapping: str
+    shard: str
+    records: int
+    parts: int
+    attempt: int
+    delay: float
+
+
+@dataclass(frozen=True, slots=True)
+class RecordsDiscarded:
+    """Records were given up. With a destination they are durable there by now."""
+
+    mapping: str
+    shard: str
+    records: int
+    first: str
+    last: str
+    condition: str
+    attempts: int
+    destination: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationDeliveryFailed:
+    """A destination did not take failure records. `dropped`: they are lost to it, and the records with them."""
+
+    mapping: str
+    destination: str
+    records: int
+    reason: str
+    dropped: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ShardAssigned:
+    mapping: str
+    shard: str
+    position: int | None
+    crashes: int = 0
+    """Owners before that ended without a word at this position."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShardReleased:
+    mapping: str
+    shard: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SettlementFailed:
+    """A commit, an ack or an extension failed: records may come again."""
+
+    mapping: str
+    shard: str
+    action: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionStuck:
+    """An invocation was given up but its thread runs on and keeps its place."""
+
+    function: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class StateChanged:
+    mapping: str
+    state: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class MappingCrashed:
+    """A mapping ended with an error and starts again by itself."""
+
+    mapping: str
+    error: BaseException
+    restart_in: float
+
+
+@dataclass(frozen=True, slots=True)
+class DrainBegun:
+    grace: float
+
+
+@dataclass(frozen=True, slots=True)
+class DrainEnded:
+    clean: bool
+    seconds: float
+
+
+TelemetryEvent: TypeAlias = (
+    RecordsPolled
+    | BatchDelivered
+    | BatchRetried
+    | RecordsDiscarded
+    | DestinationDeliveryFailed
+    | ShardAssigned
+    | ShardReleased
+    | SettlementFailed
+    | FunctionStuck
+    | StateChanged
+    | MappingCrashed
+    | DrainBegun
+    | DrainEnded
+)
+
+
+class _Sink(Protocol):
+    def emit(self, event: TelemetryEvent) -> None: ...
+
+
+class Fanout:
+    """Gives each event to every sink."""
+
+    __slots__ = ("_sinks",)
+
+    def __init__(self, sinks: Sequence[_Sink]) -> None:
+        self._sinks = tuple(sinks)
+
+    def emit(self, event: TelemetryEvent) -> None:
+        for sink in self._sinks:
+            sink.emit(event)
+
+
+class Counters:
+    """Counts by mapping, under the names of Lambda's event source mapping metrics where it has them."""
+
+    def __init__(self) -> None:
+        self._counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self.last_results: dict[str, str] = {}
+        """By mapping: Lambda's LastProcessingResult."""
+
+    def of(self, mapping: str) -> dict[str, int]:
+        """The counts of one mapping since the process began."""
+        return dict(self._counts[mapping])
+
+    def emit(self, event: TelemetryEvent) -> None:
+        match event:
+            case RecordsPolled():
+                counts = self._counts[event.mapping]
+                counts["PolledEventCount"] += event.records
+                if event.filtered:
+                    counts["FilteredOutEventCount"] += event.filtered
+            case BatchDelivered():
+                counts = self._counts[event.mapping]
+                counts["InvokedEventCount"] += event.records
+                counts["Batches"] += 1
+                if event.failed:
+                    counts["FailedInvokeEventCount"] += event.failed
+                match event.outcome:
+                    case Succeeded():
+                        self.last_results[event.mapping] = "OK"
+                    case Failed():
+                        counts["InvokeErrorCount"] += 1
+                        self.last_results[event.mapping] = "PROBLEM: Function call failed"
+                    case Throttled():
+                        counts["Throttles"] += 1
+                        self.last_results[event.mapping] = "PROBLEM: Function call throttled"
+            case BatchRetried():
+                self._counts[event.mapping]["Bisections" if event.parts > 1 else "Retries"] += 1
+            case RecordsDiscarded():
+                name = "OnFailureDestinationDeliveredEventCount" if event.destination else "DroppedEventCount"
+                self._counts[event.mapping][name] += event.records
+            case DestinationDeliveryFailed():
+                self._counts[event.mapping]["OnFailureDestinationDeliveryErrorCount"] += 1
+            case MappingCrashed():
+                self._counts[event.mapping]["Crashes"] += 1
+                self.last_results[event.mapping] = f"PROBLEM: {event.error}"
+            case _:
+                pass
+
+
+class LogTelemetry:
+    """Events as structured log lines: a batch at debug, a failure at warning, nothing a record."""
+
+    def __init__(self, logger: Any, *, debug: bool = False) -> None:
+        self._log = logger
+        self._debug = debug
+
+    def emit(self, event: TelemetryEvent) -> None:
+        match event:
+            case RecordsPolled():
+                pass
+            case BatchDelivered():
+                self._delivered(event)
+            case BatchRetried():
+                if self._debug:
+                    self._log.debug("batch_retried", **_fields(event))
+            case RecordsDiscarded():
+                self._log.warning("records_discarded", **_fields(event))
+            case DestinationDeliveryFailed():
+                self._log.error("destination_delivery_failed", **_fields(event))
+            case SettlementFailed():
+                self._log.warning("settlement_failed", **_fields(event))
+            case FunctionStuck():
+                self._log.error("function_stuck", **_fields(event))
+            case MappingCrashed():
+                self._log.error(
+                    "mapping_crashed",
+                    mapping=event.mapping,
+                    restart_in=round(event.restart_in, 1),
+                    exc_info=event.error,
+                )
+            case ShardAssigned() | ShardReleased() | StateChanged() | DrainBegun() | DrainEnded():
+                self._log.info(_name(event), **_fields(event))
+
+    def _delivered(self, event: BatchDelivered) -> None:
+        match event.outcome:
+            case Failed(type=error, message=message):
+                level = self._log.warning
+                extra = {"error": error, "message": message}
+            case Throttled(reason=reason):
+                level = self._log.warning
+                extra = {"error": "Throttled", "message": reason}
+            case Succeeded(error=Failed(type=error, message=message)):
+                level = self._log.warning
+                extra = {"error": error, "message": message}
+            case _:
+                if not self._debug:
+                    return
+                level = self._log.debug
+                extra = {}
+        level(
+            "batch_delivered",
+            mapping=event.mapping,
+            shard=event.shard,
+            records=event.records,
+            failed=event.failed,
+            attempt=event.attempt,
+            ms=round(event.seconds * 1000, 1),
+            **extra,
+        )
+
+
+def _name(event: TelemetryEvent) -> str:
+    name = type(event).__name__
+    return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
+
+
+def _fields(event: TelemetryEvent) -> dict[str, object]:
+    return {name: getattr(event, name) for name in event.__dataclass_fields__}

@@ -1,0 +1,71 @@
+"""On-failure destinations: taken before the records count as resolved; what happens when they are down."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+
+from streamfn.core.envelopes import FailureFormat
+from streamfn.telemetry import DestinationDeliveryFailed
+from streamfn.testing.clock import clock
+from streamfn.testing.memory import MemoryStream
+from tests.engine.conftest import Bench, Calls, DeadLetters, raising
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_records_are_not_resolved_before_the_destination_has_them(bench: Bench) -> None:
+    stream, calls, dead = MemoryStream(), Calls(raising("0")), DeadLetters()
+    dead.down = True
+    stream.put([b"value"] * 2)
+    async with bench.running(calls, stream, batch_size=1, maximum_retry_attempts=0, on_failure=dead):
+        await anyio.sleep(3600)
+        assert calls.ids == [["0"]]
+        assert stream.checkpoint().position == -1
+        dead.down = False
+        await stream.wait_done()
+    assert len(dead.sent) == 1
+    assert calls.ids == [["0"], ["1"]]
+    assert dead.refused > 100
+
+
+async def test_a_mapping_that_drops_gives_up_and_says_so(bench: Bench) -> None:
+    stream, calls, dead = MemoryStream(), Calls(raising("0")), DeadLetters()
+    dead.down = True
+    stream.put([b"value"] * 2)
+    began = clock()
+    async with bench.running(
+        calls, stream, batch_size=1, maximum_retry_attempts=0, on_failure=dead, when_destination_fails="drop"
+    ) as app:
+        await stream.wait_done()
+        [status] = app.statuses()
+    assert clock() - began < 10
+    assert calls.ids == [["0"], ["1"]]
+    assert status.counters["DroppedEventCount"] == 1
+    assert "OnFailureDestinationDeliveredEventCount" not in status.counters
+    assert [event.dropped for event in bench.seen.of(DestinationDeliveryFailed)] == [False, False, False, True]
+
+
+async def test_a_stop_while_the_destination_is_down_loses_nothing(bench: Bench) -> None:
+    stream, calls, dead = MemoryStream(), Calls(raising("0")), DeadLetters()
+    dead.down = True
+    stream.put([b"value"])
+    app = bench.declare(calls, stream, maximum_retry_attempts=0, on_failure=dead)
+    await app.start()
+    await anyio.sleep(10)
+    assert await app.stop(grace=5) is False
+    dead.down = False
+    async with bench.running(calls, stream, maximum_retry_attempts=0, on_failure=dead):
+        await stream.wait_done()
+    assert len(dead.sent) == 1
+
+
+async def test_a_destination_by_record_gets_one_message_a_record_with_its_payload(bench: Bench) -> None:
+    stream, calls, dead = MemoryStream(), Calls(raising()), DeadLetters(FailureFormat.RECORD)
+    stream.put([b"one", b"two"], key="k")
+    async with bench.running(calls, stream, maximum_retry_attempts=0, on_failure=dead):
+        await stream.wait_done()
+    assert [document["requestContext"]["condition"] for document in dead.sent] == ["RetriesExhausted"] * 2
+    assert [document["payload"]["Records"][0]["kinesis"]["data"] for document in dead.sent] == ["b25l", "dHdv"]
+    assert dead.sent[0]["requestContext"]["functionArn"].endswith(":f:$LATEST")
+    assert dead.sent[0]["responsePayload"]["errorMessage"] == "bad record 0"
