@@ -1,14 +1,30 @@
 """streamfn: AWS Lambda's event source mappings without AWS."""
 
-from streamfn.app import App as App
-from streamfn.app import MappingStatus as MappingStatus
-from streamfn.core.records import Batch as Batch
-from streamfn.core.records import Record as Record
-from streamfn.errors import ConfigurationError as ConfigurationError
-from streamfn.errors import StreamfnError as StreamfnError
-from streamfn.errors import TooManyRequests as TooManyRequests
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from streamfn.app import App as App
+    from streamfn.app import MappingStatus as MappingStatus
+    from streamfn.core.records import Batch as Batch
+    from streamfn.core.records import Record as Record
+    from streamfn.errors import ConfigurationError as ConfigurationError
+    from streamfn.errors import StreamfnError as StreamfnError
+    from streamfn.errors import TooManyRequests as TooManyRequests
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "App": "streamfn.app",
+    "Batch": "streamfn.core.records",
+    "ConfigurationError": "streamfn.errors",
+    "MappingStatus": "streamfn.app",
+    "Record": "streamfn.core.records",
+    "StreamfnError": "streamfn.errors",
+    "TooManyRequests": "streamfn.errors",
+}
 
 __all__ = [
     "App",
@@ -20,3 +36,11 @@ __all__ = [
     "TooManyRequests",
     "__version__",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Public names are imported when they are first used, so that a command's help need not wait for the engine."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+    return value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -220,12 +221,14 @@ class App:
 
     async def stop(self, grace: float = 30.0) -> bool:
         """Drains and ends. False if something had to be cut off after `grace` seconds; it comes again later."""
-        if self._main is None:
-            return True
+        main = self._main
+        if main is None:
+            return self._clean
         self._grace = grace
         self._stopping.set()
-        await asyncio.wait([self._main])
-        main, self._main = self._main, None
+        # Waited for, not awaited: a caller that is cancelled must not take the drain with it.
+        await asyncio.wait([main])
+        self._main = None
         await main
         return self._clean
 
@@ -245,7 +248,8 @@ class App:
         import structlog
 
         log = structlog.get_logger("streamfn")
-        self._telemetry = Fanout((self.counters, LogTelemetry(log), *self._extra_telemetry))
+        debug = log.bind().is_enabled_for(logging.DEBUG)
+        self._telemetry = Fanout((self.counters, LogTelemetry(log, debug=debug), *self._extra_telemetry))
         self._supervisor = Supervisor(self._mapping, self._telemetry, self._random)
         ready = self._ready
         assert ready is not None

@@ -26,8 +26,10 @@ class ConfigurationError(StreamfnError):
 
     def __init__(self, problem: str, *, field: str = "", where: str = "", fix: str = "") -> None:
         self.problem, self.field, self.where, self.fix = problem, field, where, fix
-        place = " ".join(part for part in (where and f"{where}:", field and f"{field}:") if part)
-        super().__init__(" ".join(part for part in (place, problem, fix and f"Fix: {fix}") if part))
+        line = "".join(f"{part}: " for part in (where, field) if part) + " ".join(problem.split())
+        if fix:
+            line += f"{'' if line.endswith(('.', ':', '?')) else '.'} Fix: {fix}"
+        super().__init__(line)
 
 
 class MissingExtra(ConfigurationError):

@@ -49,7 +49,7 @@ class Context:
         self.spec = spec
         self.deadline = deadline
         """By the event loop's clock."""
-        self.stuck: asyncio.Future[None] | None = None
+        self.stuck: asyncio.Future[Any] | None = None
         """Set when the invocation was given up and its thread runs on; done when the thread ends."""
         self._request_id = ""
 

@@ -7,16 +7,17 @@ worker that lost a shard cannot move its checkpoint.
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from typing import Protocol
 
 import anyio
 import structlog
-from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from streamfn.core.events import EventShape
@@ -75,8 +76,8 @@ class LeasedShards:
     A shard is given back gracefully: `Revoked(REQUESTED)`, then its owner commits and closes it, and only then may
     another take it. One that cannot be renewed in time is lost by our own clock (`Revoked(LOST)`) before another
     could take it. A shard whose reader came to its end is `Revoked(ENDED)`; when it is closed with everything
-    committed, its lease is marked and its children start. A shard that was closed without being asked for is not
-    taken again by this worker for a lease time.
+    committed, its lease is marked and its children start. A worker that closes a shard without being asked is
+    about to leave: for a lease time it takes nothing.
     """
 
     def __init__(
@@ -103,10 +104,11 @@ class LeasedShards:
         self._discover_every = discover_every
         self._pause = pause
         self._shards: dict[str, LeasedShard] = {}
-        self._resting: dict[str, float] = {}
-        """Shards closed without being asked for, and until when they are left alone."""
+        self._cut_off: dict[str, float] = {}
+        """Shards lost and not closed yet, or that could not be opened, and until when they are left alone."""
+        self._away_until = -math.inf
         self._view = LeaseView(lease_time)
-        self._discovered_at = -float("inf")
+        self._discovered_at = -math.inf
         self._look = anyio.Event()
         """Something changed on our side: do not wait for the next look."""
         self._has_shards = anyio.Event()
@@ -115,9 +117,7 @@ class LeasedShards:
     @asynccontextmanager
     async def shards(self) -> AsyncIterator[AsyncIterator[Assigned | Revoked]]:
         """As `StreamSource.shards`. To be entered once."""
-        self._events, events = anyio.create_memory_object_stream[Assigned | Revoked | BaseException](
-            float("inf")
-        )
+        self._events, events = anyio.create_memory_object_stream[Assigned | Revoked | BaseException](math.inf)
         with self._events, events:
             try:
                 await self._look_and_act()
@@ -143,14 +143,20 @@ class LeasedShards:
         with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
             self._events.send_nowait(event)
 
-    def forget(self, shard: LeasedShard, *, rest: bool) -> None:
-        """A shard is lost or closed. `rest`: it is left to others for a lease time."""
+    def lost(self, shard: LeasedShard) -> None:
+        """Another has it. Not taken again before it was closed, if it can be helped: its worker still cuts off."""
         if self._shards.get(shard.id) is shard:
             del self._shards[shard.id]
-        if rest:
-            self._resting[shard.id] = anyio.current_time() + self.lease_time
-        elif shard.id not in self._shards:
-            self._resting.pop(shard.id, None)
+            self._cut_off[shard.id] = anyio.current_time() + self.lease_time
+        self._look.set()
+
+    def closed(self, shard: LeasedShard, *, unasked: bool) -> None:
+        """Its worker is done with it."""
+        if self._shards.get(shard.id) is shard:
+            del self._shards[shard.id]
+        self._cut_off.pop(shard.id, None)
+        if unasked:
+            self._away_until = anyio.current_time() + self.lease_time
         self._look.set()
 
     # --------------------------------------------------------------------------------------------- looking
@@ -198,9 +204,12 @@ class LeasedShards:
         if creations:
             leases = await self.store.list(self.group)
         now = anyio.current_time()
-        self._resting = {key: until for key, until in self._resting.items() if until > now}
+        self._cut_off = {key: until for key, until in self._cut_off.items() if until > now}
+        rows = {lease.key: lease for lease in leases}
+        for key, shard in tuple(self._shards.items()):
+            shard.notice(rows.get(key))
         self._view = self._view.observe(
-            leases, now, shards=shards, held=self._shards.keys(), declined=self._resting.keys()
+            leases, now, shards=shards, held=self._shards.keys(), declined=self._cut_off.keys()
         )
         await self._act(now)
 
@@ -208,6 +217,8 @@ class LeasedShards:
         plan = plan_leases(self._view, self.worker, now)
         for lease in plan.release:
             self._shards[lease.key].revoke(Reason.REQUESTED)
+        if now < self._away_until:
+            plan = replace(plan, take=(), steal=())
         async with anyio.create_task_group() as tasks:
             for lease in plan.take:
                 tasks.start_soon(self._try, self._take, lease)
@@ -244,6 +255,7 @@ class LeasedShards:
             await shard.open(self._source)
         except BaseException:
             await shard.close()
+            self._cut_off[shard.id] = anyio.current_time() + self.lease_time
             raise
         self._has_shards.set()
         self.tell(Assigned(shard))
@@ -282,6 +294,8 @@ class LeasedShard:
         self._at_end = False
         self._revoked: Reason | None = None
         self._closed = False
+        self._reading = anyio.CancelScope()
+        """Of the present read: a shard that is lost is read no more."""
         self._changing = anyio.Lock()
         """One change of the lease at a time: each is fenced by the counter that the one before it left."""
 
@@ -308,8 +322,10 @@ class LeasedShard:
 
     async def read(self, limit: int, wait: float) -> Sequence[Record]:
         self._check()
+        records: Sequence[Record] = ()
         try:
-            records = await self._reader.read(limit, wait)
+            with anyio.CancelScope() as self._reading:
+                records = await self._reader.read(limit, wait)
         except ShardClosed:
             self._at_end = True
             self.revoke(Reason.ENDED)
@@ -337,7 +353,7 @@ class LeasedShard:
                 await self._give_back()
             if self._opened:
                 await self._reader.close()
-        self._leases.forget(self, rest=asked is None)
+        self._leases.closed(self, unasked=asked is None and self._opened)
 
     def revoke(self, reason: Reason) -> None:
         """Tells the worker that the shard is to be given up. Only a higher rank is told again."""
@@ -345,6 +361,12 @@ class LeasedShard:
             self._revoked = reason
             if self._opened and not self._closed:
                 self._leases.tell(Revoked(self.id, reason))
+
+    def notice(self, row: Lease | None) -> None:
+        """What the table says of it: it may be another's already, or be gone."""
+        gone = row is None or (row.counter > self._lease.counter and row.owner != self._leases.worker)
+        if gone and not self._closed:
+            self._lose()
 
     async def renew(self) -> None:
         """Moves the counter in time, or loses the shard. Does not raise."""
@@ -384,8 +406,8 @@ class LeasedShard:
 
     def _lose(self) -> None:
         self.revoke(Reason.LOST)
-        # Not taken again before it was closed, if it can be helped: its worker is still cutting off what runs.
-        self._leases.forget(self, rest=not self._closed)
+        self._reading.cancel()
+        self._leases.lost(self)
 
     async def _give_back(self) -> None:
         done = self._at_end and self._lease.checkpoint.position >= self._last_read

@@ -85,9 +85,26 @@ def _make(group: str, uri: str, options: Mapping[str, object]) -> Any:
         return getattr(import_module(module), name).from_uri(uri, options)
     point = _find(group, kind)
     try:
-        return point.load().from_uri(uri, options)
+        offered = _offered(group, point)
+        return offered.from_uri(uri, options)
     except ModuleNotFoundError as error:
         raise _missing(point, error) from error
+
+
+def _offered(group: str, point: EntryPoint) -> Any:
+    problem = "it has no from_uri()"
+    try:
+        offered = point.load()
+    except AttributeError as error:
+        problem = str(error)
+    else:
+        if hasattr(offered, "from_uri"):
+            return offered
+    raise ConfigurationError(
+        f"what {_owner(point)} offers as {_ROLE[group]} of kind {point.name!r} is none: {problem}",
+        field=_FIELD[group],
+        fix=f"install another version of {_owner(point)}",
+    )
 
 
 def _find(group: str, kind: str) -> EntryPoint:

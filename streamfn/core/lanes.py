@@ -333,7 +333,11 @@ class KeyLanes(Lanes):
         return batch
 
     def _open(self, batch: Batch, again: Iterable[Batch], now: float) -> None:
-        for key in self._keys((batch,)) - self._keys(again):
+        kept = self._keys(again)
+        # In the order of the batch, not of a set: which key is served next must not depend on hashes.
+        for key in dict.fromkeys(map(self._key, batch)):
+            if key in kept:
+                continue
             self._closed.discard(key)
             queue = self._waiting.get(key)
             if queue:

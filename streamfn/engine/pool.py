@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from typing import Any
 
 
 class Pool:
@@ -55,7 +56,7 @@ class Pool:
         self.in_use -= 1
         self._notify()
 
-    def release_after(self, end: asyncio.Future[None]) -> None:
+    def release_after(self, end: asyncio.Future[Any]) -> None:
         """Gives a place back when what keeps it ends: a thread that nothing can stop."""
         end.add_done_callback(lambda _: self.release())
 

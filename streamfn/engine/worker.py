@@ -235,7 +235,8 @@ class Worker:
         """
         many = self._runners_allowed > 1
         held = settler.inherited.held
-        probing = settler.crashes >= (2 if many else 1)
+        to_blame = settler.inherited.running and settler.inherited.delivering
+        probing = to_blame or settler.crashes >= (2 if many else 1)
         if not probing and (many or not held):
             return
         size = held[0].size if held else self._plan.batching.batch_size
@@ -258,7 +259,7 @@ class Worker:
         batch = Batch(records[:size], self._shard.shape, held[0].attempt if held else 0, suspect=probing)
         lanes.hold(batch, self._now())
         lanes.add(records[size:], self._now())
-        if settler.inherited.delivering and settler.inherited.running:
+        if to_blame:
             taken = lanes.take(self._now())
             assert taken is not None
             ended = Failed("Runtime.ExitError", "the process ended while it ran the function", cause=Cause.CRASH)

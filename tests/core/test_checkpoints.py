@@ -207,3 +207,16 @@ def test_the_plain_cases_are_plain_words() -> None:
     assert Progress(running=True).encode(3, 100) == "sfn1 running"
     assert Progress.decode("sfn1 running", 3) == Progress(running=True)
     assert Progress(running=True).encode(3, 4) is None
+
+
+def test_a_note_tells_held_batches_and_what_is_done_ahead() -> None:
+    progress = Progress(
+        running=True, delivering=True, crashes=2, held=(Held(9, 3, 4),), done=((11, 11), (14, 300))
+    )
+    text = progress.encode(7, 200)
+    assert text is not None
+    assert Progress.decode(text, 7) == progress
+    short = progress.encode(7, len(text) - 1)
+    assert short is not None
+    assert Progress.decode(short, 7) == Progress(True, False, 2, (), progress.done)
+    assert progress.encode(7, 10) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from math import inf
 
 import pytest
 from hypothesis import assume, given
@@ -92,14 +93,10 @@ def test_an_attempt_is_spent_by_nothing_but_a_failure_without_progress(
     for again in decision.retry:
         assert again.shape is batch.shape
         assert again.suspect == batch.suspect
-        if isinstance(outcome, Throttled):
-            assert (again.attempt, again.throttles) == (batch.attempt, batch.throttles + 1)
-        elif decision.done:
-            assert (again.attempt, again.throttles) == (0, 0)
-        elif len(decision.retry) == 2:
-            assert again.attempt == batch.attempt
-        else:
-            assert (again.attempt, again.throttles) == (batch.attempt + 1, 0)
+        split = len(decision.retry) == 2
+        throttled, failed = (batch.attempt, batch.throttles + 1), (batch.attempt + 1, 0)
+        counters = throttled if isinstance(outcome, Throttled) else (0, 0) if decision.done else failed
+        assert (again.attempt, again.throttles) == ((batch.attempt, batch.throttles) if split else counters)
     gone = [(d.condition, d.outcome, d.attempts) for d in decision.discard]
     spent = policy.maximum_retry_attempts is not None and batch.attempt >= policy.maximum_retry_attempts
     assert gone in ([], [(Condition.RETRY_ATTEMPTS_EXHAUSTED, outcome, batch.attempt + 1)])
@@ -114,14 +111,12 @@ def test_a_retry_waits_as_its_backoff_says_but_never_beyond_the_end_of_its_oldes
     decision = decide(batch, outcome, policy, now)
     assert decision.delay >= 0
     for again in decision.retry[:1]:
-        wanted = policy.backoff.delay(again.attempt or 1)
-        if isinstance(outcome, Throttled):
-            wanted = max(outcome.retry_after, policy.throttle_backoff.delay(again.throttles))
-        elif len(decision.retry) == 2:
-            wanted = 0.0
-        if policy.maximum_record_age is not None:
-            wanted = max(0.0, min(wanted, min(r.arrived_at for r in again) + policy.maximum_record_age - now))
-        assert decision.delay == wanted
+        failed = 0.0 if len(decision.retry) == 2 else policy.backoff.delay(again.attempt or 1)
+        throttled = policy.throttle_backoff.delay(max(again.throttles, 1))
+        wanted = max(outcome.retry_after, throttled) if isinstance(outcome, Throttled) else failed
+        age = inf if policy.maximum_record_age is None else policy.maximum_record_age
+        expires_at = min(record.arrived_at for record in again) + age
+        assert decision.delay == max(0.0, min(wanted, expires_at - now))
 
 
 @given(instants, st.floats(1, 3600), st.floats(0, 3600), st.floats(0, 60))
@@ -306,3 +301,36 @@ def test_a_failure_is_told_apart_from_an_answer_that_reports_all() -> None:
     (by_answer,) = decide(batch_of(stream(1)), Succeeded(reported("0")), policy, 0.0).discard
     assert isinstance(by_error.outcome, Failed)
     assert isinstance(by_answer.outcome, Succeeded)
+
+
+def test_with_order_by_key_a_failure_holds_back_only_what_follows_it_with_its_key() -> None:
+    records = [
+        *stream(2, key="a"),
+        *stream(1, start=2, key="b"),
+        *stream(2, start=3),
+        *stream(1, start=5, key="a"),
+    ]
+    policy = DeliveryPolicy(ordering=Ordering.KEY, report_batch_item_failures=True)
+    decision = decide(batch_of(records), Succeeded(reported("1", "3")), policy, 0.0)
+    assert ids(decision.done) == ["0", "2", "4"]
+    assert [ids(again.records) for again in decision.retry] == [["1", "3", "5"]]
+
+
+def test_throttling_waits_longer_each_time_and_as_long_as_is_asked() -> None:
+    batch = batch_of(stream(2), attempt=1)
+    delays = []
+    for asked in (0.0, 0.0, 0.0, 30.0):
+        decision = decide(batch, Throttled(asked), DeliveryPolicy(maximum_retry_attempts=0), 0.0)
+        (batch,) = decision.retry
+        delays.append(decision.delay)
+    assert delays == [1, 2, 4, 30]
+    assert (batch.attempt, batch.throttles, ids(batch.records)) == (1, 4, ["0", "1"])
+
+
+def test_a_batch_of_two_is_split_too_and_one_that_failed_as_a_whole_by_report_is_cut_after_its_first() -> (
+    None
+):
+    first = decide(batch_of(stream(2)), Succeeded(reported("0")), BOTH, 0.0)
+    assert [ids(again.records) for again in first.retry] == [["0"], ["1"]]
+    whole = decide(batch_of(stream(3)), Succeeded(failed=frozenset("012")), BOTH, 0.0)
+    assert [ids(again.records) for again in whole.retry] == [["0"], ["1", "2"]]

@@ -32,8 +32,9 @@ class Delivering(RuleBasedStateMachine):
         window=st.sampled_from([0.0, 1.0]),
         bisect=st.booleans(),
         first=st.sampled_from([0.0, 1.0]),
+        drains=st.booleans(),
     )
-    def begin(self, factor: int, size: int, window: float, bisect: bool, first: float) -> None:
+    def begin(self, factor: int, size: int, window: float, bisect: bool, first: float, drains: bool) -> None:
         self.factor = factor
         self.batching = BatchPolicy(size, window, LIMIT)
         self.policy = DeliveryPolicy(
@@ -49,8 +50,8 @@ class Delivering(RuleBasedStateMachine):
         """By lane, in order: what must be delivered."""
         self.in_flight: list[Batch] = []
         self.again: set[int] = set()
-        """Records that were delivered before: the weight of those that wait does not count them."""
-        self.cleared = False
+        """Positions of what was delivered before: the weight of those that wait does not count them."""
+        self.drains = drains
 
     def lane(self, record: Record) -> Hashable:
         if self.ordering is Ordering.SHARD:
@@ -71,12 +72,10 @@ class Delivering(RuleBasedStateMachine):
     def held_lanes(self) -> set[Hashable]:
         return {self.lane(record) for batch in self.in_flight for record in batch}
 
-    @precondition(lambda self: not self.cleared)
     @rule(given_keys=st.lists(keys, max_size=6), weight=weights)
     def add(self, given_keys: list[str | None], weight: int) -> None:
         self.lanes.add(self.made(given_keys, weight), self.now)
 
-    @precondition(lambda self: not self.cleared)
     @rule(given_keys=st.lists(keys, min_size=1, max_size=3), weight=weights, wait=pauses)
     def hold(self, given_keys: list[str | None], weight: int, wait: float) -> None:
         """A batch of an earlier owner: with shares of a shard it has records of one."""
@@ -86,14 +85,13 @@ class Delivering(RuleBasedStateMachine):
             if self.unresolved.get(lane):
                 return  # It is held before what comes after it is read.
         records = self.made(given_keys, weight)
-        self.again |= set(map(id, records))
+        self.again |= {record.position for record in records}
         self.lanes.hold(batch_of(records, attempt=1), self.now + wait)
 
     @rule(seconds=pauses)
     def wait(self, seconds: float) -> None:
         self.now += seconds
 
-    @precondition(lambda self: not self.cleared)
     @rule()
     def take(self) -> None:
         due_at = self.lanes.due_at
@@ -102,7 +100,7 @@ class Delivering(RuleBasedStateMachine):
         if batch is not None:
             self.taken(batch)
 
-    @precondition(lambda self: not self.cleared and self.lanes.due_at is not None)
+    @precondition(lambda self: self.lanes.due_at is not None)
     @rule()
     def take_when_it_is_due(self) -> None:
         due_at = self.lanes.due_at
@@ -121,11 +119,11 @@ class Delivering(RuleBasedStateMachine):
         for lane in lanes:
             mine = [record for record in batch if self.lane(record) == lane]
             assert list(map(id, mine)) == list(map(id, self.unresolved[lane][: len(mine)])), "out of order"
-        if not self.again & set(map(id, batch)):
+        if self.again.isdisjoint(record.position for record in batch):
             assert len(batch) <= self.batching.batch_size
             assert len(batch) == 1 or sum(record.size for record in batch) <= LIMIT
             assert batch.attempt == 0
-        self.again |= set(map(id, batch))
+        self.again |= {record.position for record in batch}
         self.in_flight.append(batch)
 
     @precondition(lambda self: self.in_flight)
@@ -149,26 +147,12 @@ class Delivering(RuleBasedStateMachine):
         else:
             self.lanes.finish(batch, self.now)
 
-    @precondition(lambda self: not self.cleared)
-    @rule()
-    def drain(self) -> None:
-        waiting = self.lanes.clear()
-        flying = {id(record) for batch in self.in_flight for record in batch}
-        expected = {id(r) for lane in self.unresolved.values() for r in lane} - flying
-        assert {id(record) for record in waiting} == expected
-        assert len(waiting) == len(expected)
-        for lane in self.unresolved.values():
-            lane[:] = [record for record in lane if id(record) in flying]
-        assert self.lanes.due_at is None
-        self.cleared = True
-
     @invariant()
     def nothing_is_lost(self) -> None:
         flying = [record for batch in self.in_flight for record in batch]
         left = [record for lane in self.unresolved.values() for record in lane]
         assert len(self.lanes) == len(left) - len(flying)
-        new = {id(r): r.size for r in left if id(r) not in self.again}
-        assert self.lanes.bytes >= sum(new.values())
+        assert self.lanes.bytes >= sum(record.size for record in left if record.position not in self.again)
 
     @invariant()
     def what_is_due_at_no_time_is_not_given(self) -> None:
@@ -176,7 +160,9 @@ class Delivering(RuleBasedStateMachine):
             assert self.lanes.take(self.now + 1e9) is None
 
     def teardown(self) -> None:
-        """Whatever happened, all that is left is delivered, in a bounded number of batches."""
+        """Whatever happened, all that waits is given back, or is delivered in a bounded number of batches."""
+        if self.drains:
+            self.drain()
         for batch in self.in_flight:
             self.settle(batch, Decision(done=batch.records))
         self.in_flight.clear()
@@ -188,6 +174,15 @@ class Delivering(RuleBasedStateMachine):
         assert len(self.lanes) == 0
         assert self.lanes.bytes == 0
         assert not any(self.unresolved.values())
+
+    def drain(self) -> None:
+        flying = {id(record) for batch in self.in_flight for record in batch}
+        waiting = list(map(id, self.lanes.clear()))
+        expected = [id(r) for lane in self.unresolved.values() for r in lane if id(r) not in flying]
+        assert sorted(waiting) == sorted(expected)
+        assert self.lanes.due_at is None
+        for lane in self.unresolved.values():
+            lane[:] = [record for record in lane if id(record) in flying]
 
 
 class DeliveringByShard(Delivering):
@@ -237,6 +232,16 @@ def test_one_key_that_fails_stops_no_other() -> None:
     (more,) = take_all(lanes, 1.0)
     assert ids(more.records) == ["4", "5"]
     assert lanes.due_at == 60.0
+
+
+def test_a_key_that_is_done_goes_on_while_another_of_its_batch_is_retried() -> None:
+    lanes = KeyLanes(BatchPolicy(10), KINESIS)
+    lanes.add([*stream(1, key="bad"), *stream(1, start=1, key="good")], 0.0)
+    (both,) = take_all(lanes, 0.0)
+    lanes.add(stream(1, start=2, key="good"), 0.0)
+    lanes.retry(both, (batch_of(both[:1]),), 0.0, 60.0)
+    (more,) = take_all(lanes, 0.0)
+    assert ids(more.records) == ["2"]
 
 
 def test_records_without_a_key_wait_for_nobody() -> None:
@@ -348,3 +353,37 @@ def test_with_any_failures_each_record_is_done_or_given_up_once_and_each_lane_in
     for name in {lane(record) for record in records}:
         mine = [record.position for record in run.done if lane(record) == name]
         assert mine == sorted(mine)
+
+
+def test_a_batch_of_keys_takes_what_fits_and_leaves_the_rest_in_order() -> None:
+    lanes = KeyLanes(BatchPolicy(4, payload_limit=LIMIT), KINESIS)
+    made = [("a", 1000), ("a", LIMIT + 1), ("b", 1500), ("c", 1600), ("c", 100), ("d", 1), ("d", 1), ("d", 1)]
+    lanes.add([Weighed(i, b"", key, weight=weight) for i, (key, weight) in enumerate(made)], 0.0)
+    seen = []
+    while (batch := lanes.take(0.0)) is not None:
+        seen.append(ids(batch.records))
+        lanes.finish(batch, 0.0)
+    assert seen == [["0"], ["2"], ["3", "4", "5", "6"], ["1"], ["7"]]
+    assert (len(lanes), lanes.bytes) == (0, 0)
+
+
+def test_a_held_batch_that_finds_its_keys_waiting_or_in_flight_goes_behind_them() -> None:
+    lanes = KeyLanes(BatchPolicy(1), KINESIS)
+    lanes.add(stream(2, key="k"), 0.0)
+    (first,) = take_all(lanes, 0.0)
+    lanes.hold(batch_of(stream(1, start=2, key="k"), attempt=5), 0.0)
+    assert lanes.take(0.0) is None
+    lanes.finish(first, 0.0)
+    (second,) = take_all(lanes, 0.0)
+    lanes.finish(second, 0.0)
+    (third,) = take_all(lanes, 0.0)
+    assert [ids(batch.records) for batch in (first, second, third)] == [["0"], ["1"], ["2"]]
+
+
+def test_the_window_of_a_lane_starts_anew_when_its_batch_is_finished() -> None:
+    lanes = ShardLanes(1, BatchPolicy(2, window=5.0), KINESIS)
+    lanes.add(stream(2), 0.0)
+    (batch,) = take_all(lanes, 0.0)
+    lanes.add(stream(1, start=2), 1.0)
+    lanes.finish(batch, 4.0)
+    assert lanes.due_at == 9.0

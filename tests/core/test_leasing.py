@@ -48,7 +48,9 @@ class Table:
         return stands
 
     def shares(self) -> Counter[str | None]:
-        return Counter(lease.owner for lease in self.rows.values() if requested(lease) is None and not lease.ended)
+        return Counter(
+            lease.owner for lease in self.rows.values() if requested(lease) is None and not lease.ended
+        )
 
 
 class Member:
@@ -128,7 +130,9 @@ def test_shares_come_to_differ_by_at_most_one(owners, workers, offsets, order):
 @given(
     steps=st.lists(
         st.tuples(
-            st.integers(0, 2), st.sampled_from(["look", "act", "wait", "wait", "commit", "forget"]), st.integers(0, 3)
+            st.integers(0, 2),
+            st.sampled_from(["look", "act", "wait", "wait", "commit", "forget"]),
+            st.integers(0, 3),
         ),
         max_size=120,
     )
@@ -279,7 +283,13 @@ def test_an_ended_lease_is_deleted_when_its_shard_is_gone_and_its_children_are_k
     assert plan_leases(done, "me", 0.0).delete == (parent,)
 
 
-TREE = [ShardNode("a"), ShardNode("b", ("a",)), ShardNode("c", ("a",)), ShardNode("d", ("b", "c")), ShardNode("x")]
+TREE = [
+    ShardNode("a"),
+    ShardNode("b", ("a",)),
+    ShardNode("c", ("a",)),
+    ShardNode("d", ("b", "c")),
+    ShardNode("x"),
+]
 
 
 def created(creations: tuple[Creation, ...]) -> dict[str, StartingPosition]:

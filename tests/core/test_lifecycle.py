@@ -41,14 +41,13 @@ class Living(RuleBasedStateMachine):
         else:
             allowed = True
         assert allowed == ((before, event) in TRANSITIONS)
-        if event in REQUESTS:
-            assert before in SETTLED, (
-                "requests are refused while a mapping is on its way (ResourceInUseException)"
-            )
-        if allowed and event is MappingEvent.STARTED:
-            assert self.state is MappingState.ENABLED
-        if allowed and event is MappingEvent.STOPPED:
-            assert self.state in {MappingState.DISABLED, MappingState.DELETED}
+        # Requests are refused while a mapping is on its way: ResourceInUseException.
+        assert before in SETTLED or not (allowed and event in REQUESTS)
+        led_to = {self.state} if allowed else set()
+        if event is MappingEvent.STARTED:
+            assert led_to <= {MappingState.ENABLED}
+        if event is MappingEvent.STOPPED:
+            assert led_to <= {MappingState.DISABLED, MappingState.DELETED}
 
     @invariant()
     def it_can_be_disabled_or_is_deleted(self) -> None:

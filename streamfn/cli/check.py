@@ -1,0 +1,131 @@
+"""`streamfn check`: is the configuration right, and can every source and destination be reached?"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import anyio
+import orjson
+
+from streamfn.cli import BAD_CONFIGURATION, CLEAN, logs, target
+from streamfn.cli.table import table
+from streamfn.errors import ConfigurationError, StreamfnError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterable
+
+    from streamfn.app import App
+    from streamfn.config import EventSourceMapping
+    from streamfn.ports import Destination, Source
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was found of one end of one mapping."""
+
+    mapping: str
+    role: str
+    name: str
+    ok: bool = True
+    problem: str = ""
+    field: str = ""
+    where: str = ""
+    fix: str = ""
+
+    @property
+    def result(self) -> str:
+        """One line: `ok`, or what is wrong, where, and what to do."""
+        if self.ok:
+            return "ok"
+        return str(ConfigurationError(self.problem, field=self.field, where=self.where, fix=self.fix))
+
+
+def check(options: argparse.Namespace) -> int:
+    """Looks at all of an app and tells of everything that is wrong. 2: something is."""
+    logs.configure("warning")
+    try:
+        app = target.load(options.target, options.state_dir).app
+    except ConfigurationError as error:
+        if not options.json:
+            raise
+        findings = _wrong("", "configuration", options.target, [error])
+    else:
+        findings = asyncio.run(_look(app, options.timeout))
+    if options.json:
+        sys.stdout.write(orjson.dumps([asdict(finding) for finding in findings]).decode() + "\n")
+    elif not findings:
+        sys.stdout.write(f"{options.target}: no event source mapping is declared\n")
+    else:
+        rows = [(finding.mapping, finding.role, finding.name, finding.result) for finding in findings]
+        sys.stdout.write(table(("MAPPING", "WHAT", "NAME", "RESULT"), rows))
+    return CLEAN if all(finding.ok for finding in findings) else BAD_CONFIGURATION
+
+
+async def _look(app: App, wait: float) -> list[Finding]:
+    found: dict[str, list[Finding]] = {name: [] for name in app.declared}
+    async with anyio.create_task_group() as tasks:
+        for mapping in app.declared.values():
+            tasks.start_soon(_look_at, app, mapping, wait, found[mapping.name])
+    return [finding for findings in found.values() for finding in findings]
+
+
+async def _look_at(app: App, mapping: EventSourceMapping, wait: float, findings: list[Finding]) -> None:
+    if mapping.function not in app.functions:
+        known = ", ".join(sorted(app.functions)) or "none is declared"
+        error = ConfigurationError("Function does not exist", fix=f"take one of: {known}")
+        errors = mapping.located(error, "function").errors
+        findings += _wrong(mapping.name, "function", mapping.function, errors)
+    ends = target.ends_of(app, mapping)
+    if ends.source is not None:
+        errors = await _reach(ends.source, mapping, "source", wait)
+        findings += _wrong(mapping.name, "source", ends.source.name, errors)
+    else:
+        # Behind the question mark may stand a password.
+        named = mapping.source.partition("?")[0] if isinstance(mapping.source, str) else mapping.source.name
+        findings += _wrong(mapping.name, "source", named, ends.source_problems)
+    if ends.destination is not None:
+        try:
+            errors = await _reach(ends.destination, mapping, "on_failure", wait)
+        finally:
+            with anyio.move_on_after(wait, shield=True):
+                await ends.destination.close()
+        findings += _wrong(mapping.name, "on failure", ends.destination.name, errors)
+    elif ends.destination_problems:
+        findings += _wrong(
+            mapping.name, "on failure", str(mapping.on_failure).partition("?")[0], ends.destination_problems
+        )
+
+
+async def _reach(
+    end: Source | Destination, mapping: EventSourceMapping, option: str, wait: float
+) -> tuple[ConfigurationError, ...]:
+    """What stands in the way of reaching an end; nothing when it answers."""
+    try:
+        with anyio.fail_after(wait):
+            await end.check()
+    except ConfigurationError as error:
+        found = error
+    except TimeoutError:
+        found = ConfigurationError(f"no answer within {wait:g} s", fix=_REACHABLE)
+    except (OSError, StreamfnError) as error:
+        found = ConfigurationError(f"{error}" or type(error).__name__, fix=_REACHABLE)
+    else:
+        return ()
+    return mapping.located(found, option).errors
+
+
+_REACHABLE = "see that it runs, and that this machine may reach it"
+
+
+def _wrong(mapping: str, role: str, name: str, errors: Iterable[ConfigurationError]) -> list[Finding]:
+    """A finding for each error, or that all is well."""
+    from streamfn.config import problems
+
+    singles = [single for error in errors for single in problems(error)]
+    return [Finding(mapping, role, name, False, e.problem, e.field, e.where, e.fix) for e in singles] or [
+        Finding(mapping, role, name)
+    ]

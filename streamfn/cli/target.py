@@ -1,0 +1,295 @@
+"""TARGET: the app that a command works on, out of a module, a Python file or a `streamfn.yaml`."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+import traceback
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from streamfn.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import ModuleType
+
+    from streamfn.app import App
+    from streamfn.config import EventSourceMapping
+    from streamfn.config.file import AppFile, LoggingEntry
+    from streamfn.ports import Destination, Source
+
+
+class ImportFailed(ConfigurationError):
+    """The user's code cannot be imported. `trace` is the part of the traceback that is theirs."""
+
+    def __init__(self, problem: str, *, where: str, trace: str) -> None:
+        super().__init__(problem, where=where)
+        self.trace = trace
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An app, and how its file wants to log."""
+
+    app: App
+    logging: LoggingEntry | None = None
+
+
+def load(target: str, state_dir: str | None = None) -> Target:
+    """The app that a TARGET names: `module:app`, `path/to/file.py[:app]` or `streamfn.yaml`.
+
+    Imports the user's code and opens nothing.
+
+    Raises ConfigurationError, with what the user can do about it, for all that may be wrong with it.
+    """
+    path, attribute = _split(target)
+    if path.suffix in (".yaml", ".yml"):
+        loaded = _from_yaml(path)
+    elif path.suffix in (".json", ".template"):
+        from streamfn.config.file import a_template
+
+        raise a_template(path)
+    elif path.suffix == ".py" or "/" in target:
+        loaded = Target(_pick(_import_file(path), attribute, target))
+    else:
+        loaded = Target(_pick(_import_module(str(path), target), attribute, target))
+    if state_dir is not None:
+        loaded.app.state_dir = Path(state_dir)
+    return loaded
+
+
+@dataclass(slots=True)
+class Ends:
+    """What a mapping stands between, as far as it can be made, and all that is wrong with it."""
+
+    source: Source | None = None
+    destination: Destination | None = None
+    source_problems: tuple[ConfigurationError, ...] = ()
+    destination_problems: tuple[ConfigurationError, ...] = ()
+
+
+def ends_of(app: App, mapping: EventSourceMapping) -> Ends:
+    """Makes both ends of a mapping; connects to neither."""
+    ends = Ends()
+    try:
+        ends.source, _ = app.source_of(mapping)
+    except ConfigurationError as error:
+        ends.source_problems = mapping.located(error, "source").errors
+    try:
+        ends.destination = app.destination_of(mapping)
+    except ConfigurationError as error:
+        ends.destination_problems = mapping.located(error, "on_failure").errors
+    return ends
+
+
+def verify(app: App) -> None:
+    """Raises ConfigurationErrors with the problems of all mappings; starting would tell of the first."""
+    from streamfn.config import ConfigurationErrors
+
+    found: list[ConfigurationError] = []
+    for mapping in app.declared.values():
+        ends = ends_of(app, mapping)
+        found += (*ends.source_problems, *ends.destination_problems)
+    if found:
+        raise ConfigurationErrors(found)
+
+
+def _split(target: str) -> tuple[Path, str]:
+    name, colon, attribute = target.rpartition(":")
+    return (Path(name), attribute) if colon and name else (Path(target), "")
+
+
+def _import_module(name: str, target: str) -> ModuleType:
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise ConfigurationError(
+            f"{name!r} is neither a module nor a file",
+            where=target,
+            fix="name module:app, path/to/file.py or streamfn.yaml",
+        )
+    # As for `python -m`: the working folder comes first.
+    _at_front(Path.cwd())
+    return _importing(name, target, name)
+
+
+def _import_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        problem = "is a folder" if path.is_dir() else "no such file"
+        raise ConfigurationError(
+            problem, where=str(path), fix="name module:app, path/to/file.py or streamfn.yaml"
+        )
+    if path.suffix != ".py":
+        raise ConfigurationError(
+            "not a Python file", where=str(path), fix="name a .py file, or streamfn.yaml"
+        )
+    # A file of a package is imported as part of it, so that its relative imports work.
+    path = path.resolve()
+    parts, folder = [path.stem], path.parent
+    while (folder / "__init__.py").is_file():
+        parts.insert(0, folder.name)
+        folder = folder.parent
+    _at_front(folder)
+    name = ".".join(parts)
+    found = sys.modules.get(name)
+    if found is not None and getattr(found, "__file__", None) != str(path):
+        raise ConfigurationError(
+            f"another module is called {name!r}: {getattr(found, '__file__', 'built in')}",
+            where=str(path),
+            fix="give the file another name",
+        )
+    return _importing(name, str(path), name)
+
+
+def _importing(name: str, where: str, module: str) -> ModuleType:
+    try:
+        return importlib.import_module(module)
+    except ConfigurationError:
+        raise
+    except ModuleNotFoundError as error:
+        missing = error.name or ""
+        if missing and (name == missing or name.startswith(f"{missing}.")):
+            raise ConfigurationError(
+                f"there is no module {missing!r}", where=where, fix="start from its folder, or install it"
+            ) from None
+        raise _failed(error, where) from error
+    except (Exception, SystemExit) as error:
+        raise _failed(error, where) from error
+
+
+def _failed(error: BaseException, where: str) -> ImportFailed:
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = str(Path(__file__).parent.parent)
+    theirs = [
+        f
+        for f in frames
+        if not (f.filename.startswith(("<frozen importlib", ours)) or "/importlib/" in f.filename)
+    ]
+    last = theirs[-1] if theirs else None
+    if isinstance(error, SyntaxError) and error.filename:
+        where = f"{error.filename}:{error.lineno}"
+    elif last is not None:
+        where = f"{last.filename}:{last.lineno}"
+    said = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
+    trace = (
+        "".join(["Traceback (most recent call last):\n", *traceback.format_list(theirs)]) if theirs else ""
+    )
+    trace += "".join(traceback.format_exception_only(error))
+    return ImportFailed(f"cannot be imported: {said}", where=where, trace=trace)
+
+
+def _pick(module: ModuleType, attribute: str, target: str) -> App:
+    from streamfn.app import App
+
+    apps = {name: value for name, value in vars(module).items() if isinstance(value, App)}
+    listed = ", ".join(sorted(apps)) or "none"
+    if not attribute:
+        if len({id(app) for app in apps.values()}) == 1:
+            return next(iter(apps.values()))
+        problem = "has no App" if not apps else f"has more than one App: {listed}"
+        fix = "write app = streamfn.App() in it" if not apps else f"name one: {target}:{min(apps)}"
+        raise ConfigurationError(problem, where=target, fix=fix)
+    value: Any = module
+    for name in attribute.split("."):
+        if not hasattr(value, name):
+            near = get_close_matches(attribute, apps, n=1)
+            fix = f"did you mean {near[0]}?" if near else f"name one of its Apps: {listed}"
+            raise ConfigurationError(f"{module.__name__} has no {attribute!r}", where=target, fix=fix)
+        value = getattr(value, name)
+    if not isinstance(value, App):
+        raise ConfigurationError(
+            f"{attribute!r} is no App but of type {type(value).__name__}",
+            where=target,
+            fix=f"name one of its Apps: {listed}",
+        )
+    return value
+
+
+def _at_front(folder: Path) -> None:
+    path = str(folder.resolve())
+    if path in sys.path:
+        sys.path.remove(path)
+    sys.path.insert(0, path)
+
+
+# ------------------------------------------------------------------------------------- streamfn.yaml
+
+
+def _from_yaml(path: Path) -> Target:
+    from streamfn.app import App
+    from streamfn.config.errors import ConfigurationErrors
+    from streamfn.config.file import load as load_file
+
+    if not path.is_file():
+        raise ConfigurationError(
+            "no such file", where=str(path), fix="name module:app, a .py file or streamfn.yaml"
+        )
+    file = load_file(path)
+    _at_front(path.parent)
+    found: list[ConfigurationError] = []
+    app = App(name=file.name, state_dir=file.state_dir)
+    for name in file.functions:
+        try:
+            _declare(app, file, name)
+        except ImportFailed:
+            raise
+        except ConfigurationError as error:
+            found.append(error)
+    if found:
+        raise ConfigurationErrors(found)
+    for mapping in file.mappings:
+        app.declared[mapping.name] = mapping
+    return Target(app, file.logging)
+
+
+def _declare(app: App, file: AppFile, name: str) -> None:
+    entry = file.functions[name]
+    handler = _referenced(entry.handler, file, name, "handler")
+    if not callable(handler):
+        raise ConfigurationError(
+            f"{entry.handler} is not a function but of type {type(handler).__name__}",
+            field=f"functions.{name}.handler",
+            where=file.place("functions", name, "handler"),
+        )
+    each = _referenced(entry.each, file, name, "each") if entry.each else None
+    app.function(
+        name=name,
+        timeout=entry.timeout,
+        reserved_concurrency=entry.reserved_concurrency,
+        batch=entry.batch,
+        each=each,
+        memory_size=entry.memory_size,
+    )(handler)
+
+
+def _referenced(reference: str, file: AppFile, name: str, option: str) -> Any:
+    module_name, _, attribute = reference.partition(":")
+    where, field = file.place("functions", name, option), f"functions.{name}.{option}"
+    try:
+        value: Any = _importing(module_name, where, module_name)
+        for part in attribute.split("."):
+            value = getattr(value, part)
+    except AttributeError:
+        names = _names_of(sys.modules[module_name].__dict__)
+        near = get_close_matches(attribute, names, n=1)
+        raise ConfigurationError(
+            f"{module_name} has no {attribute!r}",
+            field=field,
+            where=where,
+            fix=f"did you mean {module_name}:{near[0]}?"
+            if near
+            else f"it has: {', '.join(names) or 'nothing'}",
+        ) from None
+    except ImportFailed:
+        raise
+    except ConfigurationError as error:
+        if error.where != where:
+            raise
+        raise ConfigurationError(error.problem, field=field, where=where, fix=error.fix) from None
+    return value
+
+
+def _names_of(module: Mapping[str, Any]) -> list[str]:
+    return sorted(name for name, value in module.items() if callable(value) and not name.startswith("_"))[:20]

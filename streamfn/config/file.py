@@ -1,0 +1,192 @@
+"""`streamfn.yaml`: an app that is written down instead of programmed."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from streamfn.config.document import Document, read
+from streamfn.config.errors import ConfigurationErrors, Places, nearest, translate, wrong
+from streamfn.config.fields import Seconds, Whole
+from streamfn.config.mapping import EventSourceMapping, canonical
+from streamfn.errors import ConfigurationError
+
+_FORM = ConfigDict(extra="forbid", frozen=True)
+
+
+def _reference(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", value):
+        raise wrong(f"must be module:name, not {value!r}", "write for example app:handler")
+    return value
+
+
+Reference = Annotated[str, AfterValidator(_reference)]
+"""`module:name` of something in Python."""
+
+
+class FunctionEntry(BaseModel):
+    """One function: where its code is, and its limits."""
+
+    model_config = _FORM
+
+    handler: Reference
+    timeout: Annotated[float, Seconds(0.001, 86_400)] = 60.0
+    reserved_concurrency: Annotated[int, Whole(0, 100_000)] | None = None
+    batch: bool = False
+    each: Reference | None = None
+    memory_size: Annotated[int, Whole(1, 1_000_000)] = 128
+
+
+class LoggingEntry(BaseModel):
+    """How to log, unless the command line says otherwise."""
+
+    model_config = _FORM
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["json", "console"] | None = None
+
+
+class _Top(BaseModel):
+    """The file but for its functions and mappings, which are looked at one by one."""
+
+    model_config = _FORM
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$")] = "streamfn"
+    state_dir: Annotated[str, Field(min_length=1)] = ".streamfn"
+    functions: dict[str, Any] = Field(default_factory=dict)
+    event_source_mappings: list[Any] = Field(default_factory=list)
+    logging: LoggingEntry = LoggingEntry()
+
+
+class AppFile(BaseModel):
+    """All that a file says, checked as far as it can be without the sources."""
+
+    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
+
+    path: Path
+    name: str
+    state_dir: Path
+    functions: Mapping[str, FunctionEntry]
+    mappings: tuple[EventSourceMapping, ...]
+    logging: LoggingEntry
+    document: Any
+
+    def place(self, *way: str | int) -> str:
+        """File and line of a value."""
+        document: Document = self.document
+        return document.places.of(way)
+
+
+def load(path: Path, environment: Mapping[str, str] = os.environ) -> AppFile:
+    """The app that a file describes. Relative paths in it are taken from the working folder, as in Python.
+
+    Raises ConfigurationErrors with all problems, each with its file, line, field and fix.
+    """
+    if path.is_file() and _TEMPLATE.search(path.read_bytes()):
+        raise ConfigurationErrors([a_template(path)])
+    document = read(path, environment, canonical)
+    if not isinstance(document.data, dict):
+        problem = "is empty" if document.data is None else "must be a set of names and values"
+        fix = "write functions: and event_source_mappings:"
+        raise ConfigurationErrors([ConfigurationError(problem, where=str(path), fix=fix)])
+    try:
+        top = _Top.model_validate(document.data)
+    except ValidationError as error:
+        raise ConfigurationErrors(translate(error, _Top, document.places, spell=False)) from None
+    found: list[ConfigurationError] = []
+    functions = {}
+    for name, data in top.functions.items():
+        if entry := _function(name, data, document.places, found):
+            functions[name] = entry
+    mappings = _mappings(top, document.places, found)
+    if found:
+        raise ConfigurationErrors(sorted(found, key=_line))
+    state_dir = Path(top.state_dir).expanduser()
+    return AppFile(
+        path=path,
+        name=top.name,
+        state_dir=state_dir,
+        functions=functions,
+        mappings=mappings,
+        logging=top.logging,
+        document=document,
+    )
+
+
+def _line(error: ConfigurationError) -> int:
+    line = error.where.rpartition(":")[2]
+    return int(line) if line.isdigit() else 0
+
+
+def _function(name: str, data: Any, places: Places, found: list[ConfigurationError]) -> FunctionEntry | None:
+    way = ("functions", canonical(name))
+    field = f"functions.{name}"
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
+        problem = f"{name!r} is no function's name: 1 to 64 letters, digits, - or _"
+        found.append(ConfigurationError(problem, field=field, where=places.of(way)))
+        return None
+    try:
+        entry = FunctionEntry.model_validate({"handler": data} if isinstance(data, str) else data)
+    except ValidationError as error:
+        inside = translate(error, FunctionEntry, places.under(way), spell=False)
+        found += (_in(field, problem) for problem in inside)
+        return None
+    if entry.batch and entry.each:
+        problem = "batch and each exclude each other"
+        found.append(ConfigurationError(problem, field=field, where=places.of(way), fix="leave one out"))
+    return entry
+
+
+def _in(field: str, error: ConfigurationError) -> ConfigurationError:
+    name = ".".join(filter(None, (field, error.field)))
+    return ConfigurationError(error.problem, field=name, where=error.where, fix=error.fix)
+
+
+def _mappings(top: _Top, places: Places, found: list[ConfigurationError]) -> tuple[EventSourceMapping, ...]:
+    loaded: dict[str, EventSourceMapping] = {}
+    for index, data in enumerate(top.event_source_mappings):
+        inside = places.under(("event_source_mappings", index))
+        if not isinstance(data, dict):
+            problem = "must be a set of names and values"
+            found.append(
+                ConfigurationError(problem, field=f"event_source_mappings[{index}]", where=inside.of(()))
+            )
+            continue
+        try:
+            mapping = EventSourceMapping.load(data, inside)
+        except ConfigurationErrors as error:
+            found += error.errors
+            continue
+        if mapping.function not in top.functions:
+            known = ", ".join(sorted(top.functions)) or "none is declared"
+            fix = nearest(mapping.function, top.functions) or f"take one of: {known}"
+            place = inside.of(("function",))
+            found.append(
+                ConfigurationError("Function does not exist", field="FunctionName", where=place, fix=fix)
+            )
+        if mapping.name in loaded:
+            problem = f"a mapping named {mapping.name!r} is already declared"
+            place = inside.of(("name",))
+            found.append(
+                ConfigurationError(problem, field="Name", where=place, fix="give one of them a name")
+            )
+        loaded[mapping.name] = mapping
+    return tuple(loaded.values())
+
+
+_TEMPLATE = re.compile(rb"^[\"']?(AWSTemplateFormatVersion|Transform|Resources)[\"']?\s*:", re.MULTILINE)
+"""Its tags (`!Sub`) are no YAML to others, so a template is known by its text."""
+
+
+def a_template(path: Path) -> ConfigurationError:
+    """What is said of a SAM or CloudFormation template."""
+    return ConfigurationError(
+        "SAM and CloudFormation templates are not supported yet",
+        where=str(path),
+        fix="write a streamfn.yaml with functions: and event_source_mappings:",
+    )

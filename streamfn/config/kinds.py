@@ -1,0 +1,115 @@
+"""What each kind of source takes, and what holds where nothing is said: one table, AWS's.
+
+A kind is known by what the Source object can do: `shards` makes it a stream, `open` a queue. Kafka is known
+by the scheme of its name, a FIFO queue by the end of its name or its own word.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from streamfn.core.policies import Ordering
+from streamfn.errors import ConfigurationError
+from streamfn.ports import Source
+
+ANY_SOURCE: Final = frozenset(
+    {
+        "name",
+        "function",
+        "source",
+        "enabled",
+        "batch_size",
+        "function_response_types",
+        "filter",
+        "tags",
+    }
+)
+_STREAM: Final = ANY_SOURCE | {
+    "maximum_batching_window_in_seconds",
+    "starting_position",
+    "starting_position_timestamp",
+    "on_failure",
+    "when_destination_fails",
+    "maximum_record_age_in_seconds",
+    "maximum_retry_attempts",
+    "bisect_batch_on_function_error",
+    "consumer_group_id",
+    "ordering",
+    "maximum_concurrency",
+    "on_position_lost",
+    "revoke_grace",
+    "retry_backoff",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of source."""
+
+    name: str
+    is_stream: bool
+    batch_size: int
+    """BatchSize where none is given."""
+    largest_batch: int
+    window: float
+    """MaximumBatchingWindowInSeconds where none is given."""
+    ordering: Ordering
+    """Which of its records wait for which where nothing is said."""
+    takes: frozenset[str]
+    """Options that go with it."""
+    retries_with_destination: int | None = None
+    """What endless retries become when there is an on-failure destination; None: they stay endless."""
+
+
+STREAM: Final = Kind(
+    "stream",
+    is_stream=True,
+    batch_size=100,
+    largest_batch=10_000,
+    window=0.0,
+    ordering=Ordering.SHARD,
+    takes=_STREAM | {"parallelization_factor"},
+)
+KAFKA: Final = Kind(
+    "Kafka topic",
+    is_stream=True,
+    batch_size=100,
+    largest_batch=10_000,
+    window=0.5,
+    ordering=Ordering.SHARD,
+    takes=_STREAM,
+    retries_with_destination=10,
+)
+QUEUE: Final = Kind(
+    "queue",
+    is_stream=False,
+    batch_size=10,
+    largest_batch=10_000,
+    window=0.0,
+    ordering=Ordering.NONE,
+    takes=ANY_SOURCE | {"maximum_batching_window_in_seconds", "maximum_concurrency", "retry_delay"},
+)
+FIFO: Final = Kind(
+    "FIFO queue",
+    is_stream=False,
+    batch_size=10,
+    largest_batch=10,
+    window=0.0,
+    ordering=Ordering.KEY,
+    takes=ANY_SOURCE | {"maximum_concurrency", "retry_delay"},
+)
+
+
+def kind_of(source: Source) -> Kind:
+    """The kind of a source. Raises ConfigurationError for what is no source at all."""
+    if hasattr(source, "shards"):
+        return KAFKA if source.name.partition(":")[0] == "kafka" else STREAM
+    if hasattr(source, "open"):
+        fifo = getattr(source, "fifo", False) or source.name.partition("?")[0].endswith(".fifo")
+        return FIFO if fifo else QUEUE
+    raise ConfigurationError(
+        f"{type(source).__name__} is no source: it has neither shards() nor open()",
+        field="Source",
+        fix="give a URI such as local:flights, or an object of a connector's source class",
+    )

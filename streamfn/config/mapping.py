@@ -1,0 +1,411 @@
+"""The event source mapping as a user declares it: one model for Python, YAML and AWS's own request bodies."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from enum import Enum
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    PrivateAttr,
+    ValidationError,
+    model_validator,
+)
+from pydantic.alias_generators import to_pascal
+
+from streamfn.config.aws import NAMES, SPELLING, AwsForms, lift, lift_what_loads
+from streamfn.config.errors import ConfigurationErrors, Places, caller, problems, spelled, translate, wrong
+from streamfn.config.fields import Instant, Seconds, Whole
+from streamfn.config.kinds import Kind
+from streamfn.core.policies import (
+    Backoff,
+    BatchPolicy,
+    DeliveryPolicy,
+    Ordering,
+    StartingPosition,
+    WhenDestinationFails,
+)
+from streamfn.errors import ConfigurationError, MissingExtra
+from streamfn.ports import Destination, Filter, Source, Subscription
+
+DEFAULT_CONCURRENCY = 10
+"""Batches in flight where neither the order of a shard nor an option limits them."""
+
+
+class OnPositionLost(Enum):
+    """What to do when records were removed from the source before they were read."""
+
+    FAIL = "fail"
+    """Stop the mapping and say so."""
+    TRIM_HORIZON = "trim_horizon"
+    """Go on with the oldest record there is."""
+    LATEST = "latest"
+    """Go on with the next record that comes."""
+
+
+class RetryBackoff(BaseModel):
+    """Delays between tries, in seconds: `first`, then times `factor`, up to `cap`."""
+
+    model_config = SPELLING
+
+    first: Annotated[float, Seconds(0, 3600)] = 1.0
+    factor: Annotated[float, Field(ge=1, le=10)] = 2.0
+    cap: Annotated[float, Seconds(0, 86_400)] = 60.0
+
+
+def _function_name(value: str) -> str:
+    """The bare name, out of any of the forms that AWS takes."""
+    name = value
+    if ":" in value:
+        parts = value.split(":")
+        at = parts.index("function") + 1 if "function" in parts else 0
+        name, qualifier = parts[at] if at < len(parts) else "", parts[at + 1 :]
+        if qualifier not in ([], ["$LATEST"]):
+            raise wrong(
+                f"versions and aliases ({':'.join(qualifier)}) are not supported yet", f"write {name}"
+            )
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
+        raise wrong(f"{value!r} is no function's name: 1 to 64 letters, digits, - or _")
+    return name
+
+
+def _no_name(value: Any) -> Any:
+    return "" if value is None else value
+
+
+def _mapping_name(value: str) -> str:
+    if value and not re.fullmatch(r"[A-Za-z0-9._-]{1,140}", value):
+        raise wrong(f"{value!r} is no name: 1 to 140 letters, digits, ., - or _")
+    return value
+
+
+def _source(value: Any) -> Any:
+    if isinstance(value, str):
+        if not re.match(r"[a-z][a-z0-9+.-]*:", value):
+            raise wrong(f"{value!r} is no URI", "write its kind first, such as local:flights")
+    elif not (hasattr(value, "shards") or hasattr(value, "open")):
+        raise wrong(f"must be a URI or a source, not {value!r}", "write a URI such as local:flights")
+    return value
+
+
+def _destination(value: Any) -> Any:
+    if value == "":
+        return None
+    if isinstance(value, str):
+        if not re.match(r"[a-z][a-z0-9+.-]*:", value):
+            raise wrong(f"{value!r} is no URI", "write its kind first, such as file:dead-letters.jsonl")
+    elif value is not None and not hasattr(value, "send"):
+        raise wrong(
+            f"must be a URI or a destination, not {value!r}", "write a URI such as local:dead-letters"
+        )
+    return value
+
+
+def _position(value: Any) -> Any:
+    if isinstance(value, StartingPosition | None) or value in StartingPosition.__members__:
+        return value
+    raise wrong(
+        f"1 validation error detected: Value '{value}' at 'startingPosition' failed to satisfy constraint: "
+        "Member must satisfy enum value set: [LATEST, AT_TIMESTAMP, TRIM_HORIZON]"
+    )
+
+
+class EventSourceMapping(BaseModel):
+    """Reads one source and calls one function, with AWS's options under AWS's names, in both spellings.
+
+    What a kind of source does not take is refused by `check`, which needs the kind; all else when it is
+    loaded. Options that are left out stay None where their default depends on the kind.
+    """
+
+    model_config = ConfigDict(**SPELLING, title="EventSourceMapping")
+
+    function: Annotated[str, AfterValidator(_function_name)] = Field(alias="FunctionName")
+    source: Annotated[str | Source, PlainValidator(_source)]
+    """A URI, or a Source object. Also EventSourceArn, or SelfManagedEventSource with Topics."""
+    name: Annotated[str, BeforeValidator(_no_name), AfterValidator(_mapping_name)] = ""
+    """Unique in its app; part of the consumer group, so a new name begins anew. Else `function-source`."""
+    enabled: bool = True
+    batch_size: Annotated[int, Whole(1, 10_000)] | None = None
+    maximum_batching_window_in_seconds: Annotated[int, Whole(0, 300)] | None = None
+    parallelization_factor: Annotated[int, Whole(1, 10)] = 1
+    starting_position: Annotated[StartingPosition | None, BeforeValidator(_position)] = None
+    """Not given: TRIM_HORIZON, so that nothing is missed."""
+    starting_position_timestamp: Instant | None = None
+    on_failure: Annotated[str | Destination | None, PlainValidator(_destination)] = None
+    """A URI or a Destination object: short for DestinationConfig.OnFailure.Destination."""
+    maximum_record_age_in_seconds: Annotated[int, Whole(60, 604_800, or_infinite=True)] = -1
+    maximum_retry_attempts: Annotated[int, Whole(0, 10_000, or_infinite=True)] = -1
+    bisect_batch_on_function_error: bool = False
+    function_response_types: Annotated[
+        tuple[Literal["ReportBatchItemFailures"], ...], Field(max_length=1)
+    ] = ()
+    filter: Filter | None = None
+    """Which records are for the function. Python only."""
+    consumer_group_id: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    tags: Mapping[str, str] = Field(default_factory=dict)
+
+    # Beyond AWS.
+    ordering: Ordering | None = None
+    """Streams: `shard` as on AWS, `key`, or `none`."""
+    maximum_concurrency: Annotated[int, Whole(1, 1000)] | None = None
+    """Batches in flight: of a shard with ordering key or none, of a queue in all (ScalingConfig). Else 10."""
+    when_destination_fails: WhenDestinationFails = WhenDestinationFails.BLOCK
+    on_position_lost: OnPositionLost = OnPositionLost.FAIL
+    revoke_grace: Annotated[float, Seconds(0, 3600)] = 20.0
+    """Seconds that batches in flight have to end when their shard goes to another worker."""
+    retry_backoff: RetryBackoff = RetryBackoff()
+    """Streams: the delays between tries, which AWS does not tell."""
+    retry_delay: Annotated[float, Seconds(0, 43_200)] | None = None
+    """Queues: seconds until a failed message comes again. Else, as on AWS, its visibility timeout decides."""
+
+    _places: Places = PrivateAttr(default_factory=Places)
+
+    # ------------------------------------------------------------------------------------- loading
+
+    @classmethod
+    def load(cls, options: Mapping[str, Any], places: Places | str = "") -> Self:
+        """A mapping from its options in either spelling, or from a CreateEventSourceMapping body.
+
+        `places`: where the options were written; else the line outside streamfn that led here.
+        Raises ConfigurationErrors with all problems, each with its place.
+        """
+        places = places if isinstance(places, Places) else Places(places or caller())
+        lifted, error = lift_what_loads(options)
+        found = translate(error, AwsForms, places) if error else []
+        try:
+            mapping = cls.model_validate(lifted)
+        except ValidationError as other:
+            found += translate(other, cls, places)
+        else:
+            mapping._places = places  # noqa: SLF001 - our own
+            if not found:
+                return mapping
+        raise ConfigurationErrors(found)
+
+    @classmethod
+    def also_takes(cls) -> dict[str, str]:
+        """AWS's forms that are no fields, by name: for hints."""
+        return dict.fromkeys(NAMES.values(), "")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lift(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        lifted = lift(data)
+        if "function_name" in lifted and "function" not in lifted:
+            lifted["function"] = lifted.pop("function_name")
+        return lifted
+
+    @model_validator(mode="after")
+    def _names_itself(self) -> Self:
+        if not self.name:
+            source = self.source if isinstance(self.source, str) else self.source.name
+            # The one change made to a frozen value: before anybody else has seen it.
+            self.__dict__["name"] = f"{self.function}-{_tail(source)}"[:140]
+        return self
+
+    def updated(self, options: Mapping[str, Any], places: Places | str = "") -> Self:
+        """A copy with some options changed, as UpdateEventSourceMapping does.
+
+        Raises ConfigurationErrors for what only holds from the beginning: source, position, group and name.
+        """
+        places = places if isinstance(places, Places) else Places(places or caller())
+        lifted, _ = lift_what_loads({canonical(key): value for key, value in options.items()})
+        fixed = [
+            ConfigurationError(
+                "cannot be changed after creation",
+                field=spelled((name,)),
+                where=places.of((name,)),
+                fix="remove the mapping and add one with another name",
+            )
+            for name in _CREATE_ONLY
+            if name in lifted and lifted[name] != getattr(self, name)
+        ]
+        if fixed:
+            raise ConfigurationErrors(fixed)
+        own = {name: getattr(self, name) for name in self.model_fields_set} | {"name": self.name}
+        cleared = dict(options)
+        for key, value in options.items():
+            # {} and "" in AWS's forms take an option away, they do not leave it as it was.
+            match canonical(key):
+                case "scaling_config" if not value:
+                    own.pop("maximum_concurrency", None)
+                case "destination_config" if "on_failure" not in lifted:
+                    own.pop("on_failure", None)
+        own = {name: value for name, value in own.items() if name not in lifted}
+        return self.load(own | cleared, places)
+
+    # ------------------------------------------------------------------------------- with the source
+
+    def check(self, kind: Kind, *, now: float | None = None) -> None:
+        """Refuses what does not go with the kind of source. `now`, epoch seconds, is for timestamps.
+
+        Raises ConfigurationErrors with all problems.
+        """
+        found = [
+            self._problem(
+                name, f"Unsupported {_aws(name)} parameter for given event source mapping type.", fix
+            )
+            for name in sorted(self.model_fields_set - kind.takes, key=_aws)
+            if getattr(self, name) != type(self).model_fields[name].get_default(call_default_factory=True)
+            for fix in [f"a {kind.name} does not take it: remove it{_INSTEAD.get((name, kind.name), '')}"]
+        ]
+        size, window = self._batch_size(kind), self._window(kind)
+        if size > kind.largest_batch:
+            found.append(
+                self._problem(
+                    "batch_size", f"must be 1 to {kind.largest_batch} for a {kind.name}, not {size}"
+                )
+            )
+        elif not kind.is_stream and size > 10 and window < 1:
+            found.append(
+                self._problem(
+                    "batch_size",
+                    "Maximum batch window in seconds must be greater than 0 "
+                    "if maximum batch size is greater than 10",
+                    "set MaximumBatchingWindowInSeconds to 1 or more, or BatchSize to 10 or less",
+                )
+            )
+        if kind.is_stream:
+            found += self._check_position(now)
+            found += self._check_ordering(kind)
+        if found:
+            raise ConfigurationErrors(found)
+
+    def located(self, error: ConfigurationError, option: str) -> ConfigurationErrors:
+        """An error that an end of the mapping raised, with place and field of the option behind it."""
+        place, field = self._places.of((option,)), spelled((option,))
+        return ConfigurationErrors(
+            ConfigurationError(
+                found.problem, field=found.field or field, where=found.where or place, fix=found.fix
+            )
+            if not isinstance(found, MissingExtra)
+            else MissingExtra(found.problem, field=field, where=place, fix=found.fix)
+            for found in problems(error)
+        )
+
+    def batch_policy(self, kind: Kind) -> BatchPolicy:
+        """When a batch is closed."""
+        return BatchPolicy(self._batch_size(kind), float(self._window(kind)))
+
+    def delivery_policy(self, kind: Kind) -> DeliveryPolicy:
+        """How failure is answered. Of a queue, its own redrive policy counts the tries."""
+        retries = None if self.maximum_retry_attempts == -1 else self.maximum_retry_attempts
+        if retries is None and self.on_failure is not None:
+            retries = kind.retries_with_destination
+        age = self.maximum_record_age_in_seconds
+        return DeliveryPolicy(
+            ordering=self.ordering or kind.ordering,
+            report_batch_item_failures="ReportBatchItemFailures" in self.function_response_types,
+            bisect_batch_on_function_error=self.bisect_batch_on_function_error,
+            maximum_retry_attempts=retries,
+            maximum_record_age=None if age == -1 else float(age),
+            backoff=Backoff(self.retry_backoff.first, self.retry_backoff.factor, self.retry_backoff.cap),
+        )
+
+    def subscription(self, app_name: str) -> Subscription:
+        """Who reads, and from where the first time. The group is ConsumerGroupId, or `app.mapping`."""
+        position = self.starting_position or StartingPosition.TRIM_HORIZON
+        return Subscription(
+            self.consumer_group_id or f"{app_name}.{self.name}", position, self.starting_position_timestamp
+        )
+
+    def concurrency(self, kind: Kind) -> int:
+        """Batches in flight: of a shard with ordering key or none, of a queue in all; else 1."""
+        if kind.is_stream and (self.ordering or kind.ordering) is Ordering.SHARD:
+            return 1
+        return self.maximum_concurrency or DEFAULT_CONCURRENCY
+
+    # -------------------------------------------------------------------------------------- inside
+
+    def _batch_size(self, kind: Kind) -> int:
+        return kind.batch_size if self.batch_size is None else int(self.batch_size)
+
+    def _window(self, kind: Kind) -> float:
+        window = self.maximum_batching_window_in_seconds
+        return kind.window if window is None else float(window)
+
+    def _check_position(self, now: float | None) -> list[ConfigurationError]:
+        at, timestamp = self.starting_position, self.starting_position_timestamp
+        timed = at is StartingPosition.AT_TIMESTAMP
+        name = "starting_position_timestamp"
+        if timed and timestamp is None:
+            return [
+                self._problem(name, "is required with StartingPosition AT_TIMESTAMP", "give epoch seconds")
+            ]
+        if timestamp is not None and not timed:
+            return [
+                self._problem(name, "goes with StartingPosition AT_TIMESTAMP only", "set that, or remove it")
+            ]
+        if timestamp is not None and now is not None and timestamp > now:
+            return [self._problem(name, "must not be in the future")]
+        return []
+
+    def _check_ordering(self, kind: Kind) -> list[ConfigurationError]:
+        shard = (self.ordering or Ordering.SHARD) is Ordering.SHARD
+        if shard and self.maximum_concurrency is not None:
+            return [
+                self._problem(
+                    "maximum_concurrency",
+                    "goes with ordering key or none: with ordering shard, one batch of a shard is in flight",
+                    "set ordering: key, or remove it",
+                )
+            ]
+        if not shard and self.parallelization_factor > 1 and "parallelization_factor" in kind.takes:
+            return [
+                self._problem(
+                    "parallelization_factor",
+                    "goes with ordering shard only",
+                    "set MaximumConcurrency instead",
+                )
+            ]
+        return []
+
+    def _problem(self, name: str, problem: str, fix: str = "") -> ConfigurationError:
+        return ConfigurationError(problem, field=_aws(name), where=self._places.of((name,)), fix=fix)
+
+
+_CREATE_ONLY = (
+    "name",
+    "source",
+    "starting_position",
+    "starting_position_timestamp",
+    "consumer_group_id",
+)
+
+_INSTEAD = {
+    ("parallelization_factor", "Kafka topic"): ", or set ordering: key and MaximumConcurrency",
+    ("on_failure", "queue"): " and give the queue a dead-letter queue",
+    ("on_failure", "FIFO queue"): " and give the queue a dead-letter queue",
+    ("maximum_retry_attempts", "queue"): " and set the queue's maximum receive count",
+    ("maximum_retry_attempts", "FIFO queue"): " and set the queue's maximum receive count",
+}
+
+
+def _aws(name: str) -> str:
+    """A field as AWS has it; for our own, as it would."""
+    return {"on_failure": "DestinationConfig"}.get(name) or spelled((name,))
+
+
+def canonical(key: str) -> str:
+    """The name of an option in whichever spelling; what is none comes back as it is."""
+    fields = EventSourceMapping.model_fields
+    if key in NAMES:
+        return NAMES[key]
+    if key in {"FunctionName", "function_name"}:
+        return "function"
+    return next((name for name in fields if key in (name, to_pascal(name))), key)
+
+
+def _tail(source: str) -> str:
+    """The last word of a source's name: `flights` of `local:flights` and of `kafka://host/flights?acks=all`."""
+    word = re.split(r"[/:]", source.partition("?")[0].rstrip("/"))[-1]
+    return re.sub(r"[^A-Za-z0-9._-]", "-", word) or "source"

@@ -1,0 +1,29 @@
+"""Conformance suites: what streamfn asks of connectors and stores, as tests to subclass.
+
+    from streamfn.testing.conformance import QueueFeatures, QueueHarness, QueueSourceSuite
+
+    class TestMyQueue(QueueSourceSuite):
+        features = QueueFeatures(fifo="the broker knows no order")
+
+        @pytest.fixture
+        async def harness(self): ...
+
+A harness is the connector's broker as the tests see it: it makes sources, and puts records at the other end.
+A feature that is off skips its tests with the reason. The same suites run on real brokers, in real time, and
+on fakes, in virtual time. Run them with `-p streamfn.testing.pytest_plugin`, or failures show no values.
+"""
+
+from __future__ import annotations
+
+from streamfn.testing.conformance.destinations import DestinationSuite as DestinationSuite
+from streamfn.testing.conformance.features import DestinationFeatures as DestinationFeatures
+from streamfn.testing.conformance.features import LeaseStoreFeatures as LeaseStoreFeatures
+from streamfn.testing.conformance.features import QueueFeatures as QueueFeatures
+from streamfn.testing.conformance.features import StreamFeatures as StreamFeatures
+from streamfn.testing.conformance.harness import DestinationHarness as DestinationHarness
+from streamfn.testing.conformance.harness import LeaseStoreHarness as LeaseStoreHarness
+from streamfn.testing.conformance.harness import QueueHarness as QueueHarness
+from streamfn.testing.conformance.harness import StreamHarness as StreamHarness
+from streamfn.testing.conformance.leases import LeaseStoreSuite as LeaseStoreSuite
+from streamfn.testing.conformance.queues import QueueSourceSuite as QueueSourceSuite
+from streamfn.testing.conformance.streams import StreamSourceSuite as StreamSourceSuite

@@ -1,0 +1,143 @@
+"""What a connector's tests provide: a broker to try the connector on, and the other end of it."""
+
+from __future__ import annotations
+
+import time
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Protocol
+
+import anyio
+
+if TYPE_CHECKING:
+    from streamfn.ports import Destination, LeaseStore, Message, QueueSource, StreamSource
+
+
+class Harness(Protocol):
+    """Waiting with an end. Subclass what follows; tests neither sleep nor wait for ever."""
+
+    def now(self) -> float:
+        """The time by the clock that stamps records, or by one that agrees with it."""
+        return time.time()  # noqa: TID251 - brokers live by the wall clock
+
+    @asynccontextmanager
+    async def within(self, seconds: float) -> AsyncIterator[None]:
+        """The block ends by then, or the test has failed."""
+        with anyio.move_on_after(seconds) as limit:
+            yield
+        assert not limit.cancelled_caught, f"not within {seconds} seconds"
+
+    async def until(self, condition: Callable[[], object | Awaitable[object]], seconds: float) -> None:
+        """Asks again and again, until the condition holds or the test has failed."""
+        async with self.within(seconds):
+            while True:
+                holds = condition()
+                if isinstance(holds, Awaitable):
+                    holds = await holds
+                if holds:
+                    return
+                await anyio.sleep(0.02)
+
+    async def never(self, condition: Callable[[], object], seconds: float) -> None:
+        """Looks on for that long; the test has failed if the condition holds."""
+        with anyio.move_on_after(seconds):
+            while not condition():  # noqa: ASYNC110 - nobody rings a bell for what is not to happen
+                await anyio.sleep(0.02)
+        assert not condition()
+
+
+class StreamHarness(Harness, Protocol):
+    """A stream, and the end where records are put."""
+
+    @abstractmethod
+    async def create(self, shards: int) -> None:
+        """A new and empty stream; all else is about the last one made."""
+
+    @abstractmethod
+    def source(self) -> StreamSource:
+        """The connector's source for it. Each call gives another one, as another process would have."""
+
+    @abstractmethod
+    async def put(self, messages: Sequence[Message], shard: int = 0) -> None:
+        """Puts records into the shard at that place, in this order. They are durable when it returns."""
+
+    async def put_tombstone(self, key: str) -> None:
+        """Puts a record without a value into the first shard."""
+        raise NotImplementedError("the feature `tombstones` needs this")
+
+    async def lose(self, shard: str, group: str) -> None:
+        """Takes a shard from its owner without asking, as when its lease expires."""
+        raise NotImplementedError("the feature `losing` needs this")
+
+    async def trim(self) -> None:
+        """Removes all records that are in the first shard."""
+        raise NotImplementedError("the feature `trimming` needs this")
+
+    async def end(self) -> None:
+        """Ends the first shard."""
+        raise NotImplementedError("the feature `ending` needs this")
+
+    async def restart(self) -> None:
+        """Stops the broker as hard as it can be stopped, and starts it again."""
+        raise NotImplementedError("the feature `restarting` needs this")
+
+    def unreachable(self) -> StreamSource:
+        """A source at an address where nobody answers."""
+        raise NotImplementedError("the feature `unreachable` needs this")
+
+
+class QueueHarness(Harness, Protocol):
+    """A queue, and the end where messages are put."""
+
+    @abstractmethod
+    async def create(self, visibility_timeout: float, *, fifo: bool = False) -> None:
+        """A new and empty queue; all else is about the last one made."""
+
+    @abstractmethod
+    def source(self) -> QueueSource:
+        """The connector's source for it. Each call gives another one, as another process would have."""
+
+    @abstractmethod
+    async def put(self, messages: Sequence[Message]) -> None:
+        """Puts messages, in this order. They are durable when it returns."""
+
+    async def restart(self) -> None:
+        """Stops the broker as hard as it can be stopped, and starts it again."""
+        raise NotImplementedError("the feature `restarting` needs this")
+
+    def unreachable(self) -> QueueSource:
+        """A source at an address where nobody answers."""
+        raise NotImplementedError("the feature `unreachable` needs this")
+
+
+class DestinationHarness(Harness, Protocol):
+    """A destination, and the end where messages come out."""
+
+    @abstractmethod
+    def destination(self) -> Destination:
+        """The connector's destination. Each call gives another one, to the same place."""
+
+    @abstractmethod
+    async def received(self) -> Sequence[Message]:
+        """All that has come out so far, read by other means than the connector's."""
+
+    def refused(self) -> Message:
+        """A message that is not taken, and never will be."""
+        raise NotImplementedError("the feature `refusing` needs this")
+
+    def unreachable(self) -> Destination:
+        """A destination at an address where nobody answers."""
+        raise NotImplementedError("the feature `unreachable` needs this")
+
+
+class LeaseStoreHarness(Harness, Protocol):
+    """A place for leases."""
+
+    @abstractmethod
+    def store(self) -> LeaseStore:
+        """A store. Each call gives another one over the same leases, as another worker would have."""
+
+    async def reopen(self) -> None:
+        """Closes what holds the leases, and opens it again."""
+        raise NotImplementedError("the feature `reopening` needs this")

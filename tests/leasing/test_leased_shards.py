@@ -1,0 +1,436 @@
+"""LeasedShards in virtual time: handover, loss, shard trees, and stores that fail."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import anyio
+import pytest
+
+from streamfn.core.events import EventShape, KinesisShape
+from streamfn.core.leasing import Creation, Lease, ShardNode
+from streamfn.core.policies import StartingPosition
+from streamfn.core.records import Record, StreamRecord
+from streamfn.errors import ShardClosed, ShardLost, SourceError
+from streamfn.leasing import LeasedShards
+from streamfn.ports import Assigned, Checkpoint, Reason, Revoked, StreamShard, Subscription
+from streamfn.stores import MemoryLeaseStore
+from streamfn.testing.clock import virtual_backend
+
+GROUP = "group"
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    return virtual_backend
+
+
+class FlakyStore(MemoryLeaseStore):
+    """One that can be told to fail, to hang, or to lose its answers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down = False
+        self.hanging = False
+        self.answers_lost = 0
+
+    async def list(self, group: str) -> Sequence[Lease]:
+        await self._trouble()
+        return await super().list(group)
+
+    async def update(self, group: str, lease: Lease, new: Lease) -> bool:
+        await self._trouble()
+        done = await super().update(group, lease, new)
+        if self.answers_lost:
+            self.answers_lost -= 1
+            raise ConnectionError("the answer is lost")
+        return done
+
+    async def _trouble(self) -> None:
+        if self.hanging:
+            await anyio.Event().wait()
+        if self.down:
+            raise ConnectionError("the store is down")
+
+
+class Source:
+    """Shards as lists of positions; a closed one ends after them."""
+
+    def __init__(self, *nodes: ShardNode) -> None:
+        self.nodes = list(nodes)
+        self.closed: set[str] = set()
+        self.records: dict[str, list[int]] = {}
+        self.error: SourceError | None = None
+        self.began: dict[str, StartingPosition] = {}
+        self.open_readers: set[str] = set()
+
+    async def discover(self) -> Sequence[ShardNode]:
+        if self.error is not None:
+            raise self.error
+        return list(self.nodes)
+
+    async def begin(self, creation: Creation, at: float | None) -> Checkpoint:
+        self.began[creation.shard.id] = creation.start
+        return Checkpoint(-1)
+
+    async def open(self, lease: Lease) -> Reader:
+        if self.error is not None:
+            raise self.error
+        self.open_readers.add(lease.key)
+        return Reader(self, lease)
+
+
+class Reader:
+    lag = None
+
+    def __init__(self, source: Source, lease: Lease) -> None:
+        self.shape: EventShape = KinesisShape("arn:aws:kinesis:local:000000000000:stream/s", lease.key, "local")
+        self._source = source
+        self._key = lease.key
+        self._after = lease.checkpoint.position
+
+    async def read(self, limit: int, wait: float) -> Sequence[Record]:
+        await anyio.lowlevel.checkpoint()
+        found = [p for p in self._source.records.get(self._key, ()) if p > self._after][:limit]
+        if found:
+            self._after = found[-1]
+        elif self._key in self._source.closed:
+            raise ShardClosed
+        else:
+            await anyio.sleep(wait)
+        return [StreamRecord(position, b"") for position in found]
+
+    async def close(self) -> None:
+        self._source.open_readers.discard(self._key)
+
+
+class Worker:
+    """Takes what it is given, and gives it back when asked unless told to hold on."""
+
+    def __init__(self, store: MemoryLeaseStore, source: Source, **options: Any) -> None:
+        self.leased = LeasedShards(store, source, Subscription(GROUP), **{"lease_time": 30.0, **options})
+        self.shards: dict[str, StreamShard] = {}
+        self.told: list[Assigned | Revoked] = []
+        self.polite = True
+        self.error: BaseException | None = None
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Worker]:
+        async with self.leased.shards() as changes, anyio.create_task_group() as tasks:
+            tasks.start_soon(self._follow, changes)
+            yield self
+            tasks.cancel_scope.cancel()
+
+    async def _follow(self, changes: AsyncIterator[Assigned | Revoked]) -> None:
+        try:
+            async for change in changes:
+                self.told.append(change)
+                match change:
+                    case Assigned(shard):
+                        self.shards[shard.id] = shard
+                    case Revoked(shard_id, Reason.LOST):
+                        await self.shards.pop(shard_id).close()
+                    case Revoked(shard_id) if self.polite:
+                        await self.shards.pop(shard_id).close()
+                    case _:
+                        pass
+        except SourceError as error:
+            self.error = error
+
+    @property
+    def reasons(self) -> list[Reason]:
+        return [change.reason for change in self.told if isinstance(change, Revoked)]
+
+
+def nodes(count: int) -> list[ShardNode]:
+    return [ShardNode(f"shard-{number}") for number in range(count)]
+
+
+async def owners(store: MemoryLeaseStore) -> dict[str, str | None]:
+    return {lease.key: lease.owner for lease in await store.list(GROUP) if not lease.key.startswith("ask:")}
+
+
+async def test_a_lone_worker_gets_all_shards_at_once():
+    source = Source(*nodes(3))
+    async with Worker(MemoryLeaseStore(), source).running() as worker:
+        await anyio.sleep(0.001)
+        assert worker.shards.keys() == {"shard-0", "shard-1", "shard-2"}
+        assert worker.shards["shard-0"].checkpoint == Checkpoint(-1)
+    assert source.open_readers == set()
+
+
+async def test_workers_come_to_even_shares_and_nobody_loses_anything():
+    store = MemoryLeaseStore()
+    async with AsyncExitStack() as running:
+        workers = [
+            await running.enter_async_context(Worker(store, Source(*nodes(7))).running()) for _ in range(3)
+        ]
+        await anyio.sleep(200)
+        assert sorted(len(worker.shards) for worker in workers) == [2, 2, 3]
+        assert {reason for worker in workers for reason in worker.reasons} == {Reason.REQUESTED}
+        assert await owners(store) == {
+            key: worker.leased.worker for worker in workers for key in worker.shards
+        }
+        assert len(await store.list(GROUP)) == 7
+
+
+async def test_a_shard_that_is_asked_for_goes_over_only_when_it_was_closed():
+    store = MemoryLeaseStore()
+    async with Worker(store, Source(*nodes(2))).running() as first:
+        await anyio.sleep(0.001)
+        first.polite = False
+        async with Worker(store, Source(*nodes(2))).running() as second:
+            # Much longer than the lease time: an owner may finish what it has in flight.
+            await anyio.sleep(300)
+            assert first.reasons == [Reason.REQUESTED]
+            assert second.shards == {}
+            asked = next(change.shard_id for change in first.told if isinstance(change, Revoked))
+            await first.shards[asked].commit(Checkpoint(41, "note"))
+            await first.shards.pop(asked).close()
+            await anyio.sleep(11)
+            assert second.shards[asked].checkpoint == Checkpoint(41, "note")
+            assert first.reasons == [Reason.REQUESTED]
+
+
+async def test_leaving_gives_back_at_once():
+    store = MemoryLeaseStore()
+    async with Worker(store, Source(*nodes(2))).running():
+        await anyio.sleep(0.001)
+    assert set((await owners(store)).values()) == {None}
+    async with Worker(store, Source(*nodes(2))).running() as next_one:
+        await anyio.sleep(0.001)
+        assert len(next_one.shards) == 2
+
+
+async def test_a_dead_owners_shards_are_taken_after_the_lease_time():
+    store = MemoryLeaseStore()
+    await store.create(GROUP, Lease("shard-0", "dead", counter=5, checkpoint=Checkpoint(9)))
+    async with Worker(store, Source(*nodes(1))).running() as worker:
+        await anyio.sleep(30)
+        assert worker.shards == {}
+        await anyio.sleep(11)
+        assert worker.shards["shard-0"].checkpoint == Checkpoint(9)
+
+
+async def test_an_owner_that_cannot_renew_lets_go_before_another_may_take():
+    store = FlakyStore()
+    async with Worker(store, Source(*nodes(1))).running() as worker:
+        await anyio.sleep(0.001)
+        shard = worker.shards["shard-0"]
+        store.down = True
+        await anyio.sleep(26.9)
+        assert worker.reasons == []
+        await anyio.sleep(0.2)
+        assert worker.reasons == [Reason.LOST]
+        with pytest.raises(ShardLost):
+            await shard.commit(Checkpoint(1))
+        with pytest.raises(ShardLost):
+            await shard.read(1, 0)
+        store.down = False
+        await anyio.sleep(60)
+        assert "shard-0" in worker.shards
+        assert worker.shards["shard-0"] is not shard
+
+
+async def test_a_store_that_hangs_loses_the_shard_in_time():
+    store = FlakyStore()
+    async with Worker(store, Source(*nodes(1))).running() as worker:
+        await anyio.sleep(0.001)
+        store.hanging = True
+        await anyio.sleep(27.1)
+        assert worker.reasons == [Reason.LOST]
+        store.hanging = False
+
+
+async def test_a_commit_is_a_renewal_and_without_any_the_keeper_renews():
+    store = MemoryLeaseStore()
+    async with Worker(store, Source(*nodes(1))).running() as worker:
+        await anyio.sleep(0.001)
+        (before,) = await store.list(GROUP)
+        for position in range(6):
+            await anyio.sleep(5)
+            await worker.shards["shard-0"].commit(Checkpoint(position))
+        (after,) = await store.list(GROUP)
+        assert after.counter == before.counter + 6
+        await anyio.sleep(105)
+        (later,) = await store.list(GROUP)
+        assert later.counter == after.counter + 10
+        assert later.checkpoint == Checkpoint(5)
+        assert worker.reasons == []
+
+
+async def test_a_commit_of_one_who_lost_the_shard_writes_nothing():
+    store = MemoryLeaseStore()
+    async with Worker(store, Source(*nodes(1))).running() as worker:
+        await anyio.sleep(0.001)
+        (lease,) = await store.list(GROUP)
+        thief = lease.moved("thief", checkpoint=Checkpoint(7))
+        assert await store.update(GROUP, lease, thief)
+        shard = worker.shards["shard-0"]
+        with pytest.raises(ShardLost):
+            await shard.commit(Checkpoint(3))
+        assert await store.list(GROUP) == (thief,)
+        await anyio.sleep(0.001)
+        assert worker.reasons == [Reason.LOST]
+
+
+async def test_a_lost_answer_is_not_a_lost_shard():
+    store = FlakyStore()
+    async with Worker(store, Source(*nodes(1))).running() as worker:
+        await anyio.sleep(0.001)
+        shard = worker.shards["shard-0"]
+        store.answers_lost = 1
+        with pytest.raises(SourceError):
+            await shard.commit(Checkpoint(3))
+        await shard.commit(Checkpoint(4))
+        (lease,) = await store.list(GROUP)
+        assert lease.checkpoint == Checkpoint(4)
+        store.answers_lost = 1
+        await anyio.sleep(60)
+        assert worker.reasons == []
+
+
+async def test_a_cancelled_commit_does_not_lose_the_shard():
+    store = FlakyStore()
+    async with Worker(store, Source(*nodes(1))).running() as worker:
+        await anyio.sleep(0.001)
+        store.hanging = True
+        with anyio.move_on_after(1):
+            await worker.shards["shard-0"].commit(Checkpoint(1))
+        store.hanging = False
+        await worker.shards["shard-0"].commit(Checkpoint(2))
+        assert worker.reasons == []
+
+
+async def test_a_shard_closed_unasked_is_left_to_others_for_a_while():
+    store = MemoryLeaseStore()
+    async with Worker(store, Source(*nodes(1))).running() as worker:
+        await anyio.sleep(0.001)
+        await worker.shards.pop("shard-0").close()
+        await anyio.sleep(29)
+        assert worker.shards == {}
+        assert await owners(store) == {"shard-0": None}
+        await anyio.sleep(11)
+        assert worker.shards.keys() == {"shard-0"}
+
+
+async def test_children_start_when_the_parent_was_read_committed_and_closed():
+    source = Source(ShardNode("parent"), ShardNode("left", ("parent",)), ShardNode("right", ("parent",)))
+    source.closed = {"parent"}
+    source.records["parent"] = [1, 2, 3]
+    store = MemoryLeaseStore()
+    worker = Worker(store, source)
+    worker.polite = False
+    async with worker.running():
+        await anyio.sleep(0.001)
+        assert worker.shards.keys() == {"parent"}
+        parent = worker.shards["parent"]
+        assert len(await parent.read(10, 0)) == 3
+        with pytest.raises(ShardClosed):
+            await parent.read(10, 0)
+        await anyio.sleep(0.001)
+        assert worker.reasons == [Reason.ENDED]
+        await parent.commit(Checkpoint(3))
+        await parent.close()
+        await anyio.sleep(0.001)
+        assert worker.shards.keys() == {"parent", "left", "right"}
+
+
+async def test_a_parent_that_is_closed_before_all_was_committed_has_not_ended():
+    source = Source(ShardNode("parent"), ShardNode("child", ("parent",)))
+    source.closed = {"parent"}
+    source.records["parent"] = [1, 2, 3]
+    store = MemoryLeaseStore()
+    worker = Worker(store, source)
+    worker.polite = False
+    async with worker.running():
+        await anyio.sleep(0.001)
+        parent = worker.shards.pop("parent")
+        await parent.read(10, 0)
+        with pytest.raises(ShardClosed):
+            await parent.read(10, 0)
+        await parent.commit(Checkpoint(2))
+        await parent.close()
+        await anyio.sleep(31)
+        assert worker.shards["parent"].checkpoint == Checkpoint(2)
+        assert "child" not in worker.shards
+
+
+async def test_shards_that_appear_are_found_and_ended_ones_are_forgotten():
+    source = Source(ShardNode("old"))
+    store = MemoryLeaseStore()
+    async with Worker(store, source, discover_every=60).running() as worker:
+        await anyio.sleep(0.001)
+        source.nodes = [ShardNode("old"), ShardNode("new", ("old",))]
+        source.closed = {"old"}
+        await anyio.sleep(71)
+        old = worker.shards["old"]
+        with pytest.raises(ShardClosed):
+            await old.read(1, 0)
+        await anyio.sleep(0.001)
+        assert worker.shards.keys() == {"new"}
+        assert source.began["new"] is StartingPosition.TRIM_HORIZON
+        source.nodes = [ShardNode("new", ("old",))]
+        await anyio.sleep(71)
+        assert {lease.key for lease in await store.list(GROUP)} == {"new"}
+
+
+async def test_a_source_that_cannot_be_read_at_first_says_so():
+    source = Source(*nodes(1))
+    source.error = SourceError("no such stream", retryable=False)
+    with pytest.raises(SourceError, match="no such stream"):
+        async with LeasedShards(MemoryLeaseStore(), source, Subscription(GROUP)).shards():
+            pass
+
+
+async def test_trouble_that_passes_is_waited_out_and_trouble_that_stays_is_told():
+    source = Source(*nodes(1))
+    store = FlakyStore()
+    async with Worker(store, source, discover_every=10).running() as worker:
+        await anyio.sleep(0.001)
+        source.error = SourceError("slow down")
+        await anyio.sleep(100)
+        assert worker.error is None
+        assert worker.reasons == []
+        source.error = SourceError("the stream was deleted", retryable=False)
+        await anyio.sleep(11)
+        assert worker.error is source.error
+
+
+async def test_a_reader_that_cannot_be_opened_gives_the_lease_back():
+    class Closed(Source):
+        async def open(self, lease: Lease) -> Reader:
+            raise SourceError("not now")
+
+    store = MemoryLeaseStore()
+    async with Worker(store, Closed(*nodes(1))).running() as worker:
+        await anyio.sleep(0.001)
+        assert worker.told == []
+        assert await owners(store) == {"shard-0": None}
+
+
+async def test_what_the_callers_block_raises_comes_out_as_it_is():
+    with pytest.raises(ZeroDivisionError):
+        async with LeasedShards(MemoryLeaseStore(), Source(*nodes(1)), Subscription(GROUP)).shards():
+            raise ZeroDivisionError
+
+
+async def test_a_worker_that_is_cancelled_gives_back():
+    store = MemoryLeaseStore()
+    with anyio.move_on_after(5):
+        async with Worker(store, Source(*nodes(2))).running():
+            await anyio.Event().wait()
+    assert set((await owners(store)).values()) == {None}
+
+
+async def test_closing_twice_is_closing_once_and_closing_never_raises():
+    store = FlakyStore()
+    async with Worker(store, Source(*nodes(1))).running() as worker:
+        await anyio.sleep(0.001)
+        shard = worker.shards["shard-0"]
+        store.down = True
+        await shard.close()
+        await shard.close()
+        store.down = False
