@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -20,12 +19,14 @@ from streamfn.engine.pool import Pool
 from streamfn.engine.supervisor import Supervised, Supervisor
 from streamfn.errors import ConfigurationError, StreamfnError
 from streamfn.functions import FunctionSpec, Handler
-from streamfn.ports import Clock, Destination, Source, Telemetry
 from streamfn.telemetry import Counters, DrainBegun, DrainEnded, Fanout, LogTelemetry
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
+
     from streamfn.config import EventSourceMapping
     from streamfn.config.kinds import Kind
+    from streamfn.ports import Clock, Destination, Source, Telemetry
 
 F = TypeVar("F", bound=Handler)
 
@@ -59,8 +60,8 @@ class MappingStatus:
 class App:
     """Functions and the event source mappings that feed them.
 
-    Nothing happens before `start` (or `async with app`): declare functions and mappings at import time, then run
-    them with `streamfn run module:app`, or inside a service of your own:
+    Nothing happens before `start` (or `async with app`): declare functions and mappings at import time, then
+    run them with `streamfn run module:app`, or inside a service of your own:
 
         async with app:
             ...
@@ -74,7 +75,7 @@ class App:
         name: str = "streamfn",
         state_dir: str | Path = ".streamfn",
         telemetry: Sequence[Telemetry] = (),
-        clock: Clock = time.time,
+        clock: Clock = time.time,  # noqa: TID251 - the root of all clocks
         seed: int | None = None,
     ) -> None:
         self.name = name
@@ -90,7 +91,6 @@ class App:
         self._unreserved = Pool(UNRESERVED_CONCURRENCY)
         self._supervisor: Supervisor | None = None
         self._main: asyncio.Task[None] | None = None
-        self._ready: asyncio.Future[None] | None = None
         self._stopping = asyncio.Event()
         self._grace = 30.0
         self._clean = True
@@ -128,9 +128,10 @@ class App:
         """Declares a function and returns it unchanged.
 
         It is called as on Lambda, `handler(event, context)`; with `batch=True` as `handler(batch)` or
-        `handler(batch, context)` with a `Batch`; with `each=Model` record by record with the value parsed into
-        a pydantic or msgspec model, and failed records are reported for it. Coroutine functions run on the loop,
-        others on threads. `timeout` is in seconds; `reserved_concurrency` 0 switches the function off.
+        `handler(batch, context)` with a `Batch`; with `each=Model` record by record with the value parsed
+        into a pydantic or msgspec model, and failed records are reported for it. Coroutine functions run on
+        the loop, others on threads. `timeout` is in seconds; `reserved_concurrency` 0 switches the function
+        off.
 
         Raises ConfigurationError for a name that is taken and for limits out of range.
         """
@@ -167,7 +168,8 @@ class App:
     def event_source_mapping(
         self, function: Handler | str, source: str | Source, **options: Any
     ) -> EventSourceMapping:
-        """Declares that a source feeds a function. Options as in `CreateEventSourceMapping`, in either spelling.
+        """Declares that a source feeds a function. Options as in `CreateEventSourceMapping`, in either
+        spelling.
 
         Raises ConfigurationError naming the option and the fix.
         """
@@ -214,13 +216,15 @@ class App:
         plans = [(self._plan(mapping), mapping.enabled) for mapping in self.declared.values()]
         self._stopping = asyncio.Event()
         self._clean = True
-        self._ready = asyncio.get_running_loop().create_future()
+        ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         # The one task that belongs to no group: a library has to live beside the tasks of its host.
-        self._main = asyncio.create_task(self._live(plans), name=f"streamfn:{self.name}")  # noqa: TID251
-        await self._ready
+        self._main = asyncio.create_task(self._live(plans, ready), name=f"streamfn:{self.name}")  # noqa: TID251
+        await ready
 
     async def stop(self, grace: float = 30.0) -> bool:
-        """Drains and ends. False if something had to be cut off after `grace` seconds; it comes again later."""
+        """Drains and ends. False if something had to be cut off after `grace` seconds; it comes again
+        later.
+        """
         main = self._main
         if main is None:
             return self._clean
@@ -240,19 +244,22 @@ class App:
     async def wait(self) -> None:
         """Returns when the app has been told to stop, or has died."""
         if self._main is not None:
-            stopping = asyncio.ensure_future(self._stopping.wait())  # noqa: TID251
-            await asyncio.wait([self._main, stopping], return_when=asyncio.FIRST_COMPLETED)
-            stopping.cancel()
+            async with anyio.create_task_group() as either:
 
-    async def _live(self, plans: Iterable[tuple[MappingPlan, bool]]) -> None:
+                async def until(event: Awaitable[object]) -> None:
+                    await event
+                    either.cancel_scope.cancel()
+
+                either.start_soon(until, asyncio.wait([self._main]))
+                either.start_soon(until, self._stopping.wait())
+
+    async def _live(self, plans: Iterable[tuple[MappingPlan, bool]], ready: asyncio.Future[None]) -> None:
         import structlog
 
         log = structlog.get_logger("streamfn")
         debug = log.bind().is_enabled_for(logging.DEBUG)
         self._telemetry = Fanout((self.counters, LogTelemetry(log, debug=debug), *self._extra_telemetry))
         self._supervisor = Supervisor(self._mapping, self._telemetry, self._random)
-        ready = self._ready
-        assert ready is not None
         try:
             async with anyio.create_task_group() as tasks:
                 await tasks.start(self._supervisor.run)

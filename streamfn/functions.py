@@ -24,7 +24,9 @@ class FunctionSpec:
     timeout: float = 60.0
     """Seconds an invocation may take."""
     reserved_concurrency: int | None = None
-    """Invocations at a time, guaranteed and capped; 0 switches the function off; None: what the app has to share."""
+    """Invocations at a time, guaranteed and capped; 0 switches the function off; None: what the app has to
+    share.
+    """
     batch: bool = False
     """Called with the `Batch` itself, not with a Lambda event."""
     each: Any = None
@@ -97,7 +99,9 @@ class Context:
 
 
 def asyncio_time() -> float:
-    """The running loop's clock; in a worker thread, which has no loop, the clock that loops use by default."""
+    """The running loop's clock; in a worker thread, which has no loop, the clock that loops use by
+    default.
+    """
     try:
         return asyncio.get_running_loop().time()
     except RuntimeError:

@@ -6,21 +6,22 @@ Each sentence of these docstrings is a test of the conformance suites in `stream
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
-from typing_extensions import TypeIs
-
-from streamfn.core.envelopes import FailureFormat as FailureFormat
-from streamfn.core.events import EventShape
-from streamfn.core.leasing import Checkpoint as Checkpoint
-from streamfn.core.leasing import Lease as Lease
+from streamfn.core.envelopes import FailureFormat as FailureFormat  # noqa: TC001 - re-exported
+from streamfn.core.leasing import Checkpoint as Checkpoint  # noqa: TC001 - re-exported
+from streamfn.core.leasing import Lease as Lease  # noqa: TC001 - re-exported
 from streamfn.core.policies import StartingPosition
 from streamfn.core.records import Headers, Record
 
 if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
+    from typing_extensions import TypeIs
+
+    from streamfn.core.events import EventShape
     from streamfn.telemetry import TelemetryEvent
 
 Clock: TypeAlias = Callable[[], float]
@@ -78,7 +79,9 @@ class StreamShard(Shard, Protocol):
         """Records known to wait after those read; None when unknown."""
 
     async def commit(self, checkpoint: Checkpoint) -> None:
-        """Durable when it returns. Raises ShardLost when the shard is no longer ours; then nothing was written."""
+        """Durable when it returns. Raises ShardLost when the shard is no longer ours; then nothing was
+        written.
+        """
 
     async def close(self) -> None:
         """Gives the shard back: its worker has committed for the last time. Never raises."""
@@ -104,8 +107,8 @@ class QueueShard(Shard, Protocol):
     async def release(self, records: Sequence[Record], delay: float | None) -> None:
         """The records come again after `delay` seconds; None: when their visibility timeout is over.
 
-        With delay 0 for records that were never delivered, the read does not count as a receive where the source
-        can take it back.
+        With delay 0 for records that were never delivered, the read does not count as a receive where the
+        source can take it back.
         """
 
     async def extend(self, records: Sequence[Record], seconds: float) -> None:
@@ -208,7 +211,9 @@ class Destination(Protocol):
         """Which on-failure record it takes."""
 
     async def send(self, messages: Sequence[Message]) -> Sequence[SendFailure]:
-        """Those that were not taken; the others are durable when it returns. Raises OSError when out of reach."""
+        """Those that were not taken; the others are durable when it returns. Raises OSError when out of
+        reach.
+        """
 
     async def check(self) -> None:
         """Proves that it can be reached. Raises SourceError or ConfigurationError naming the fix."""

@@ -6,11 +6,13 @@ One event a batch at most, none a record. A sink must not block or raise.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from streamfn.core.outcomes import Failed, Outcome, Succeeded, Throttled
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,9 @@ class RecordsDiscarded:
 
 @dataclass(frozen=True, slots=True)
 class DestinationDeliveryFailed:
-    """A destination did not take failure records. `dropped`: they are lost to it, and the records with them."""
+    """A destination did not take failure records. `dropped`: they are lost to it, and the records with
+    them.
+    """
 
     mapping: str
     destination: str

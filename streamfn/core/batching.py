@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
 from itertools import accumulate
 from operator import attrgetter
+from typing import TYPE_CHECKING
 
-from streamfn.core.policies import BatchPolicy
-from streamfn.core.records import Record
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from streamfn.core.policies import BatchPolicy
+    from streamfn.core.records import Record
 
 _size = attrgetter("size")
 

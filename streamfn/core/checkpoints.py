@@ -6,11 +6,14 @@ import zlib
 from base64 import b64decode, b64encode
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
+from typing import TYPE_CHECKING
 
-from streamfn.core.records import Record
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from streamfn.core.records import Record
 
 _position = attrgetter("position")
 _last = attrgetter("last")

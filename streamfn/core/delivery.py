@@ -6,14 +6,17 @@ failures) and of recordings against AWS; `docs/semantics.md` lists them one by o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
 from streamfn.core.outcomes import Failed, InvalidResponse, Outcome, Succeeded, Throttled, failed_ids
 from streamfn.core.policies import DeliveryPolicy, Ordering
-from streamfn.core.records import Batch, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from streamfn.core.records import Batch, Record
 
 
 class Condition(Enum):

@@ -9,15 +9,19 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Hashable, Iterable, Iterator, Sequence
 from heapq import heappop, heappush
 from itertools import chain, count
+from typing import TYPE_CHECKING
 from zlib import crc32
 
 from streamfn.core.batching import BatchWindow
-from streamfn.core.events import EventShape
 from streamfn.core.policies import BatchPolicy, Ordering
 from streamfn.core.records import Batch, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterable, Iterator, Sequence
+
+    from streamfn.core.events import EventShape
 
 
 class Lanes(ABC):

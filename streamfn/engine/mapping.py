@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from random import Random
+from typing import TYPE_CHECKING
 
 import anyio
-from anyio.abc import TaskGroup
 
-from streamfn.engine.plan import MappingPlan
-from streamfn.engine.pool import Pool
 from streamfn.engine.routing import Router
 from streamfn.engine.settling import Cumulative, Individual
 from streamfn.engine.worker import Worker
-from streamfn.functions import MakeCall
 from streamfn.ports import (
     Assigned,
     Clock,
@@ -27,6 +22,16 @@ from streamfn.ports import (
     is_queue,
 )
 from streamfn.telemetry import ShardAssigned, ShardReleased
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from random import Random
+
+    from anyio.abc import TaskGroup
+
+    from streamfn.engine.plan import MappingPlan
+    from streamfn.engine.pool import Pool
+    from streamfn.functions import MakeCall
 
 
 class Mapping:
@@ -77,7 +82,9 @@ class Mapping:
         return sum(known) if known and len(known) == len(lags) else None
 
     async def run(self) -> None:
-        """Until drained. Raises what the source or a worker raises; cancelling it cuts off what is in flight."""
+        """Until drained. Raises what the source or a worker raises; cancelling it cuts off what is in
+        flight.
+        """
         source = self.plan.source
         async with anyio.create_task_group() as self._tasks:
             if is_queue(source):
@@ -95,16 +102,17 @@ class Mapping:
     # --------------------------------------------------------------------------------------- streams
 
     async def _follow(self, source: StreamSource) -> None:
-        """Shards come and go by the source's word. Its connection stays open until the last worker has ended."""
-        async with source.shards(self.plan.subscription) as changes:
-            async with anyio.create_task_group() as workers:
-                with self._intake:
-                    async for change in changes:
-                        match change:
-                            case Assigned(shard):
-                                workers.start_soon(self._work_on, shard)
-                            case Revoked(shard_id, reason):
-                                self._revoke(workers, shard_id, reason)
+        """Shards come and go by the source's word. Its connection stays open until the last worker has
+        ended.
+        """
+        async with source.shards(self.plan.subscription) as changes, anyio.create_task_group() as workers:
+            with self._intake:
+                async for change in changes:
+                    match change:
+                        case Assigned(shard):
+                            workers.start_soon(self._work_on, shard)
+                        case Revoked(shard_id, reason):
+                            self._revoke(workers, shard_id, reason)
 
     async def _work_on(self, shard: StreamShard) -> None:
         settler = Cumulative(shard, self.plan, self._telemetry)
@@ -186,5 +194,3 @@ class Mapping:
             clock=self._clock,
             random=self._random,
         )
-
-

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from streamfn.core.policies import BatchPolicy, DeliveryPolicy, WhenDestinationFails
-from streamfn.functions import FunctionSpec
-from streamfn.ports import Destination, Filter, Source, Subscription
+
+if TYPE_CHECKING:
+    from streamfn.functions import FunctionSpec
+    from streamfn.ports import Destination, Filter, Source, Subscription
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +29,9 @@ class MappingPlan:
     on_failure: Destination | None = None
     when_destination_fails: WhenDestinationFails = WhenDestinationFails.BLOCK
     retry_delay: float | None = None
-    """Queues: seconds until a failed record comes again; None: when its visibility timeout is over, as on AWS."""
+    """Queues: seconds until a failed record comes again; None: when its visibility timeout is over, as on
+    AWS.
+    """
     revoke_grace: float = 20.0
     """Seconds that batches in flight have to end when a shard goes to another worker."""
 

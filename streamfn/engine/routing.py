@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import orjson
 
-from streamfn.core.delivery import Discard
 from streamfn.core.envelopes import FailedCall, FailureFormat, failure_documents
 from streamfn.core.policies import Backoff, WhenDestinationFails
-from streamfn.engine.plan import MappingPlan
 from streamfn.errors import PayloadTooLarge, SourceError
 from streamfn.functions import Context
 from streamfn.ports import Clock, Destination, Message, Shard, Telemetry
 from streamfn.telemetry import DestinationDeliveryFailed, RecordsDiscarded
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from streamfn.core.delivery import Discard
+    from streamfn.engine.plan import MappingPlan
 
 _AGAIN = Backoff(first=0.5, factor=2.0, cap=30.0)
 
@@ -25,8 +29,8 @@ _DROP_AFTER = 4
 class Router:
     """Sends failure records of one mapping, and says when they are safe.
 
-    With `block` it returns only when the destination has taken them: the shard waits, and nothing is lost. With
-    `drop` it gives up after a few tries, as AWS does, and says so in a counted, logged event.
+    With `block` it returns only when the destination has taken them: the shard waits, and nothing is lost.
+    With `drop` it gives up after a few tries, as AWS does, and says so in a counted, logged event.
     """
 
     def __init__(self, plan: MappingPlan, telemetry: Telemetry, clock: Clock) -> None:
@@ -78,9 +82,7 @@ class Router:
             await asyncio.sleep(_AGAIN.delay(tries))
         return True
 
-    def _messages(
-        self, style: FailureFormat, discard: Discard, context: Context | None
-    ) -> Sequence[Message]:
+    def _messages(self, style: FailureFormat, discard: Discard, context: Context | None) -> Sequence[Message]:
         context = context or Context(self._plan.function, 0.0)
         call = FailedCall(self._plan.function.arn, context.aws_request_id, self._clock())
         keys: Sequence[str | None] = [None]

@@ -1,24 +1,27 @@
 """Settlement: how streams and queues are told what is done. The one place where the two differ.
 
-Streams settle by position: what is resolved moves the checkpoint, what goes again waits in its lane. Queues settle
-record by record: done is acknowledged, the rest is released to come again.
+Streams settle by position: what is resolved moves the checkpoint, what goes again waits in its lane. Queues
+settle record by record: done is acknowledged, the rest is released to come again.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from streamfn.core.checkpoints import CheckpointTracker, Held, Progress
-from streamfn.core.delivery import Decision
 from streamfn.core.policies import Ordering
-from streamfn.core.records import Batch, Record
-from streamfn.engine.plan import MappingPlan
 from streamfn.errors import ShardLost, SourceError
 from streamfn.ports import Checkpoint, QueueShard, StreamShard, Telemetry
 from streamfn.telemetry import SettlementFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from streamfn.core.delivery import Decision
+    from streamfn.core.records import Batch, Record
+    from streamfn.engine.plan import MappingPlan
 
 
 class Settler(Protocol):
@@ -60,8 +63,8 @@ class Settler(Protocol):
 class Cumulative:
     """Streams: the checkpoint is the position below which all is resolved.
 
-    Beside it stands what the next owner needs to know (`core.checkpoints.Progress`): that an owner is at work, which
-    batches had failed and how often, and what beyond the position is done.
+    Beside it stands what the next owner needs to know (`core.checkpoints.Progress`): that an owner is at
+    work, which batches had failed and how often, and what beyond the position is done.
     """
 
     def __init__(self, shard: StreamShard, plan: MappingPlan, telemetry: Telemetry) -> None:
@@ -168,7 +171,8 @@ class Cumulative:
         for part in parts:
             if part.attempt:
                 first = part.records[0].position
-                # With many lanes only the first record keeps its count: the others will find other neighbours.
+                # With many lanes only the first record keeps its count: the others will find other
+                # neighbours.
                 self._held[first] = Held(first, 1 if self._many else len(part), part.attempt)
                 self._wanted.set()
 

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from random import Random
+from typing import TYPE_CHECKING
 
 import anyio
-from anyio.abc import TaskGroup
 
 from streamfn.core.lifecycle import MappingEvent, MappingState, TransitionReason, transition
 from streamfn.core.policies import Backoff
-from streamfn.engine.mapping import Mapping
-from streamfn.engine.plan import MappingPlan
 from streamfn.errors import ConfigurationError, SourceError
-from streamfn.ports import Telemetry
 from streamfn.telemetry import MappingCrashed, StateChanged
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from random import Random
+
+    from anyio.abc import TaskGroup
+
+    from streamfn.engine.mapping import Mapping
+    from streamfn.engine.plan import MappingPlan
+    from streamfn.ports import Telemetry
 
 _RESTART = Backoff(first=1.0, factor=2.0, cap=60.0)
 
@@ -171,7 +176,7 @@ class Supervisor:
                         await item.mapping.run()
                         if not item.stop.is_set():
                             raise SourceError(f"{item.plan.source.name} ended without being told to")
-                    except Exception as error:  # noqa: BLE001 - whatever ends a mapping, the others go on
+                    except Exception as error:  # noqa: BLE001
                         steady = asyncio.get_running_loop().time() - begun > _STEADY
                         crashes = 1 if steady else crashes + 1
                         await self._wait_to_restart(item, _plain(error), crashes)

@@ -2,29 +2,24 @@
 
     read -> filter -> lanes -> invoke -> decide -> route -> settle
 
-One task reads (intake), up to N deliver (runners), one settles in the background. All of them belong to the worker's
-task group; nothing else touches its state, so nothing needs a lock.
+One task reads (intake), up to N deliver (runners), one settles in the background. All of them belong to the
+worker's task group; nothing else touches its state, so nothing needs a lock.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
-from random import Random
 from typing import TYPE_CHECKING
 
 import anyio
-from anyio.abc import TaskGroup
 
 from streamfn.core.delivery import Decision, decide, screen
 from streamfn.core.lanes import Lanes, ShardLanes, lanes_for
 from streamfn.core.outcomes import Cause, Failed, Outcome
 from streamfn.core.policies import Ordering
 from streamfn.core.records import Batch, Record
-from streamfn.engine.plan import MappingPlan
-from streamfn.engine.pool import Pool
-from streamfn.engine.routing import Router
 from streamfn.engine.settling import Cumulative, Individual
 from streamfn.errors import ShardClosed, ShardLost
 from streamfn.functions import Call, Context
@@ -33,6 +28,14 @@ from streamfn.telemetry import BatchDelivered, BatchRetried, FunctionStuck, Reco
 
 if TYPE_CHECKING:
     from asyncio import Future, TimerHandle
+    from collections.abc import Callable, Sequence
+    from random import Random
+
+    from anyio.abc import TaskGroup
+
+    from streamfn.engine.plan import MappingPlan
+    from streamfn.engine.pool import Pool
+    from streamfn.engine.routing import Router
 
 READ_WAIT = 10.0
 """Seconds that one read waits for records. A drain does not wait for it where reads can be cancelled."""
@@ -100,8 +103,8 @@ class Worker:
     async def run(self) -> Reason:
         """Works until the shard's end, its loss, or `drain`; then commits for the last time.
 
-        Cancelling it cuts off what is in flight: those records come again, and no attempt is counted. Raises what
-        the source raises.
+        Cancelling it cuts off what is in flight: those records come again, and no attempt is counted. Raises
+        what the source raises.
         """
         try:
             with self._scope:
@@ -195,7 +198,7 @@ class Worker:
         if self.on_read is not None and not self.on_read(len(records)):
             self.drain()
         if records:
-            self._take_in(records, await self._filter(records))
+            self._take_in(await self._filter(records))
 
     async def _filter(self, records: Sequence[Record]) -> Sequence[Record]:
         fresh = self._settler.track(records)
@@ -209,62 +212,62 @@ class Worker:
         self._telemetry.emit(RecordsPolled(self._plan.name, self._shard.id, len(records), filtered))
         return wanted
 
-    def _take_in(self, read: Sequence[Record], records: Sequence[Record]) -> None:
+    def _take_in(self, records: Sequence[Record]) -> None:
         now = self._now()
-        if isinstance(self._settler, Cumulative) and self._settler.inherited.held:
-            records = [record for record in records if not self._hold_again(record, now)]
+        if (
+            self._runners_allowed > 1
+            and isinstance(self._settler, Cumulative)
+            and self._settler.inherited.held
+        ):
+            held_at = self._settler.held_at
+            for record in records:
+                # What had failed under an earlier owner goes on counting, on its own.
+                if (held := held_at(record.position)) is not None:
+                    self._lanes.hold(Batch((record,), self._shard.shape, held.attempt), now)
+            records = [record for record in records if held_at(record.position) is None]
         if records:
             self._lanes.add(records, now)
         self._wake()
 
-    def _hold_again(self, record: Record, now: float) -> bool:
-        """A record that had failed under an earlier owner goes on counting, on its own."""
-        assert isinstance(self._settler, Cumulative)
-        held = self._settler.held_at(record.position)
-        if held is None:
-            return False
-        self._lanes.hold(Batch((record,), self._shard.shape, held.attempt), now)
-        return True
-
     async def _resume(self, settler: Cumulative) -> None:
         """Settles what an earlier owner left half done, one batch at a time, before anything else is read.
 
-        An owner that ended without a word may have been ended by a record. The first time it is only remembered
-        where many batches were in flight, for most ends have other causes. Then batches are delivered alone, each
-        written down ahead; if that ends the process too, the batch is to blame and it counts as a failed attempt.
+        An owner that ended without a word may have been ended by a record. The first time it is only
+        remembered where many batches were in flight, for most ends have other causes. Then batches are
+        delivered alone, each written down ahead; if that ends the process too, the batch is to blame and it
+        counts as a failed attempt.
         """
         many = self._runners_allowed > 1
-        held = settler.inherited.held
-        to_blame = settler.inherited.running and settler.inherited.delivering
-        probing = to_blame or settler.crashes >= (2 if many else 1)
-        if not probing and (many or not held):
+        inherited = settler.inherited
+        died_delivering = inherited.running and inherited.delivering
+        probing = died_delivering or settler.crashes >= (2 if many else 1)
+        if not probing and (many or not inherited.held):
             return
-        size = held[0].size if held else self._plan.batching.batch_size
-        limit = size if not many else self._most_unresolved
-        records: list[Record] = []
-        reading = self._until_drain()
-        try:
-            with reading:
-                while len(records) < (size if held else 1):
-                    found = await self._shard.read(limit - len(records), READ_WAIT)
-                    records += await self._filter(found)
-                    if not found and records:
-                        break
-        except ShardClosed:
-            if not records:
-                raise
-        if reading.cancel_called:
+        records = await self._first_records(self._most_unresolved if many else self._plan.batching.batch_size)
+        if not records:
             return
+        held = settler.held_at(records[0].position)
+        size, attempt = (held.size, held.attempt) if held else (self._plan.batching.batch_size, 0)
         lanes = ShardLanes(1, self._plan.batching, self._shard.shape)
-        batch = Batch(records[:size], self._shard.shape, held[0].attempt if held else 0, suspect=probing)
-        lanes.hold(batch, self._now())
+        lanes.hold(Batch(records[:size], self._shard.shape, attempt, suspect=probing), self._now())
         lanes.add(records[size:], self._now())
-        if to_blame:
-            taken = lanes.take(self._now())
-            assert taken is not None
-            ended = Failed("Runtime.ExitError", "the process ended while it ran the function", cause=Cause.CRASH)
-            await self._carry_out(lanes, taken, self._decide(taken, ended))
+        if died_delivering and held is not None and (taken := lanes.take(self._now())) is not None:
+            why = "the process ended while it ran the function"
+            await self._carry_out(
+                lanes, taken, self._decide(taken, Failed("Runtime.ExitError", why, cause=Cause.CRASH))
+            )
         await self._deliver_alone(lanes, suspect=probing)
+
+    async def _first_records(self, limit: int) -> list[Record]:
+        """What comes first in the shard, as far as it is there at once."""
+        records: list[Record] = []
+        with self._until_drain() as reading:
+            while not records:
+                records += await self._filter(await self._shard.read(limit, READ_WAIT))
+            with suppress(ShardClosed):
+                while len(records) < limit and (more := await self._shard.read(limit - len(records), 0.0)):
+                    records += await self._filter(more)
+        return [] if reading.cancel_called else records
 
     async def _deliver_alone(self, lanes: Lanes, *, suspect: bool) -> None:
         while len(lanes) and self._reason is None:
@@ -272,10 +275,8 @@ class Worker:
             if batch is not None:
                 await self._deliver(lanes, batch, suspect=suspect)
                 continue
-            due_at = lanes.due_at
-            assert due_at is not None
             with self._until_drain():
-                await asyncio.sleep(due_at - self._now())
+                await asyncio.sleep((lanes.due_at or 0.0) - self._now())
 
     # --------------------------------------------------------------------------------------- runners
 
@@ -403,4 +404,3 @@ class Worker:
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
-

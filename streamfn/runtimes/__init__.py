@@ -1,4 +1,6 @@
-"""Runtimes: how a function is run on a batch. Here in this process: coroutines on the loop, others on threads."""
+"""Runtimes: how a function is run on a batch. Here in this process: coroutines on the loop, others on
+threads.
+"""
 
 from streamfn.runtimes.inline import is_async as is_async
 from streamfn.runtimes.inline import prepare as prepare

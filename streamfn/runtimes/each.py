@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from streamfn.core.outcomes import Failed, Succeeded
 from streamfn.core.policies import Ordering
-from streamfn.core.records import Batch, Record
 from streamfn.errors import TooManyRequests
-from streamfn.functions import Context
+
+if TYPE_CHECKING:
+    from streamfn.core.records import Batch, Record
+    from streamfn.functions import Context
 
 Parse = Callable[[bytes], Any]
 
 
 def parser(model: Any) -> Parse:
-    """How a value becomes the model: pydantic or msgspec by what it is; `dict`, `str`, `bytes` as they say."""
+    """How a value becomes the model: pydantic or msgspec by what it is; `dict`, `str`, `bytes` as they
+    say.
+    """
     if model is bytes:
         return bytes
     if model is str:
@@ -35,14 +39,16 @@ def parser(model: Any) -> Parse:
 
 
 def _is_a(model: type, package: str, name: str) -> bool:
-    return any(base.__module__.partition(".")[0] == package and base.__name__ == name for base in model.__mro__)
+    return any(
+        base.__module__.partition(".")[0] == package and base.__name__ == name for base in model.__mro__
+    )
 
 
 class EachRecord:
     """Calls a function record by record and says which of them failed.
 
-    What follows a failure is not called where it would come again anyway: with Ordering.SHARD nothing more, with
-    Ordering.KEY nothing more of that key. A tombstone is given as None.
+    What follows a failure is not called where it would come again anyway: with Ordering.SHARD nothing more,
+    with Ordering.KEY nothing more of that key. A tombstone is given as None.
     """
 
     def __init__(self, handler: Callable[..., Any], model: Any, ordering: Ordering) -> None:

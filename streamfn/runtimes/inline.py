@@ -6,15 +6,17 @@ import asyncio
 import inspect
 import traceback
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from streamfn.core.outcomes import Cause, Failed, Outcome, Succeeded, Throttled
-from streamfn.core.policies import Ordering
 from streamfn.core.records import Batch
 from streamfn.errors import TooManyRequests
 from streamfn.functions import Call, Context, FunctionSpec
 from streamfn.runtimes.each import EachRecord
 from streamfn.runtimes.thread import in_thread
+
+if TYPE_CHECKING:
+    from streamfn.core.policies import Ordering
 
 Body: TypeAlias = Callable[[Batch, Context], Any]
 """What a function does with a batch, in its own way: returns an answer or an awaitable of one."""
@@ -23,8 +25,9 @@ Body: TypeAlias = Callable[[Batch, Context], Any]
 def prepare(spec: FunctionSpec, ordering: Ordering) -> Call:
     """The function behind one call: parsed or rendered input, timeout, errors as values.
 
-    A coroutine function runs on the loop and is cancelled at its timeout. Any other runs on a thread, which nothing
-    can stop: at its timeout the invocation counts as failed while the thread runs on and keeps its place.
+    A coroutine function runs on the loop and is cancelled at its timeout. Any other runs on a thread, which
+    nothing can stop: at its timeout the invocation counts as failed while the thread runs on and keeps its
+    place.
     """
     body, is_async = _body(spec, ordering)
     return _on_loop(spec, body) if is_async else _on_thread(spec, body)
@@ -32,9 +35,7 @@ def prepare(spec: FunctionSpec, ordering: Ordering) -> Call:
 
 def is_async(handler: Callable[..., Any]) -> bool:
     """Whether calling it gives an awaitable: a coroutine function, or an object with an async `__call__`."""
-    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(
-        getattr(handler, "__call__", None)  # noqa: B004 - asks how it is called, not whether
-    )
+    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(type(handler).__call__)
 
 
 def _body(spec: FunctionSpec, ordering: Ordering) -> tuple[Body, bool]:
@@ -81,7 +82,7 @@ def _on_thread(spec: FunctionSpec, body: Body) -> Call:
     def run(batch: Batch, context: Context) -> object:
         try:
             return body(batch, context)
-        except BaseException as error:  # noqa: BLE001 - an exit() that reached the loop would end it
+        except BaseException as error:  # noqa: BLE001 - whatever a function raises is an outcome
             return failure(error)
 
     async def call(batch: Batch, context: Context) -> Outcome:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable
-from typing import TypeVar, TypeVarTuple
+from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 
 from anyio import CapacityLimiter, to_thread
 from anyio.lowlevel import RunVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -17,7 +19,9 @@ _limiter: RunVar[CapacityLimiter] = RunVar("streamfn.functions.limiter")
 
 
 def limiter() -> CapacityLimiter:
-    """The limiter of the loop's function threads: it counts them and never refuses one, for pools do the limiting."""
+    """The limiter of the loop's function threads: it counts them and never refuses one, for pools do the
+    limiting.
+    """
     try:
         return _limiter.get()
     except LookupError:
@@ -32,9 +36,8 @@ def in_thread(function: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
     Giving up on the future does not stop the thread, which nothing can do.
     """
     # The one task that outlives its caller: a thread cannot be cancelled, so somebody has to see its end.
-    task = asyncio.ensure_future(  # noqa: TID251
-        to_thread.run_sync(function, *args, limiter=limiter())
-    )
+    running = to_thread.run_sync(function, *args, limiter=limiter())
+    task = asyncio.ensure_future(running)  # noqa: TID251
     task.add_done_callback(_seen)
     return task
 

@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+import anyio
 import pytest
 
 from streamfn import App, Batch
-from streamfn.ports import Message, SendFailure
 from streamfn.core.envelopes import FailureFormat
+from streamfn.ports import Message, SendFailure
 from streamfn.telemetry import TelemetryEvent
 from streamfn.testing.clock import clock, virtual_backend
 
@@ -26,9 +27,20 @@ class Seen:
 
     def __init__(self) -> None:
         self.events: list[TelemetryEvent] = []
+        self._awaited: list[tuple[type, anyio.Event]] = []
 
     def emit(self, event: TelemetryEvent) -> None:
         self.events.append(event)
+        for kind, came in self._awaited:
+            if isinstance(event, kind):
+                came.set()
+
+    async def until(self, kind: type) -> None:
+        """Returns when an event of a kind has come."""
+        came = anyio.Event()
+        self._awaited.append((kind, came))
+        if not self.of(kind):
+            await came.wait()
 
     def of(self, kind: type) -> list[Any]:
         return [event for event in self.events if isinstance(event, kind)]
@@ -97,7 +109,9 @@ class Bench:
     def new_app(self) -> App:
         return App(name="bench", clock=clock, telemetry=[self.seen], seed=7)
 
-    def declare(self, calls: Callable[..., Any], source: Any, *, app: App | None = None, **options: Any) -> App:
+    def declare(
+        self, calls: Callable[..., Any], source: Any, *, app: App | None = None, **options: Any
+    ) -> App:
         app = app or self.app
         limits = {name: options.pop(name) for name in ("timeout", "reserved_concurrency") if name in options}
         app.function(name="f", batch=True, **limits)(calls)

@@ -2,7 +2,8 @@
 
     python deadly_worker.py STATE_DIR LOG POISON RECORDS OPTIONS(JSON)
 
-Appends the id of each record it has done to LOG. Exits 0 when all but the poison is done and that is given up.
+Appends the id of each record it has done to LOG. Exits 0 when all but the poison is done and that is given
+up.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
@@ -29,9 +29,8 @@ async def test_an_owner_at_work_is_written_down_and_a_drain_takes_it_back(bench:
     app = bench.declare(calls, stream)
     await app.start()
     await stream.wait_committed(-1)
-    with anyio.fail_after(10):
-        while not (await committed(stream)).running:
-            await anyio.sleep(0.1)
+    await anyio.sleep(1)
+    assert (await committed(stream)).running
     await app.stop()
     assert not (await committed(stream)).running
 
@@ -62,12 +61,10 @@ async def test_the_first_death_charges_nobody_and_delivers_alone(bench: Bench) -
 async def test_a_delivery_that_ended_the_process_counts_as_an_attempt(bench: Bench) -> None:
     stream, calls, dead = MemoryStream(), Calls(), DeadLetters()
     stream.put([b"value"] * 6)
-    await leave_note(
-        stream, Progress(running=True, delivering=True, crashes=1, held=(Held(0, 1, 0),))
-    )
+    await leave_note(stream, Progress(running=True, delivering=True, crashes=1, held=(Held(0, 1, 0),)))
     async with bench.running(calls, stream, batch_size=3, maximum_retry_attempts=0, on_failure=dead):
         await stream.wait_done()
-    assert calls.ids == [["1", "2", "3"], ["4", "5"]]
+    assert calls.ids == [["1", "2"], ["3", "4", "5"]]
     [document] = dead.sent
     assert document["requestContext"]["approximateInvokeCount"] == 1
     assert document["KinesisBatchInfo"]["startSequenceNumber"] == "0"
@@ -76,9 +73,7 @@ async def test_a_delivery_that_ended_the_process_counts_as_an_attempt(bench: Ben
 async def test_bisecting_goes_on_over_deaths(bench: Bench) -> None:
     stream, calls, dead = MemoryStream(), Calls(), DeadLetters()
     stream.put([b"value"] * 8)
-    await leave_note(
-        stream, Progress(running=True, delivering=True, crashes=1, held=(Held(0, 8, 0),))
-    )
+    await leave_note(stream, Progress(running=True, delivering=True, crashes=1, held=(Held(0, 8, 0),)))
     async with bench.running(
         calls,
         stream,
@@ -162,5 +157,3 @@ async def test_two_workers_share_the_shards_and_hand_over(bench: Bench) -> None:
     await two.stop()
     positions = sorted(len(batch) for batch in first.ids + second.ids)
     assert sum(positions) == 400
-
-

@@ -43,7 +43,12 @@ async def test_a_mapping_that_drops_gives_up_and_says_so(bench: Bench) -> None:
     assert calls.ids == [["0"], ["1"]]
     assert status.counters["DroppedEventCount"] == 1
     assert "OnFailureDestinationDeliveredEventCount" not in status.counters
-    assert [event.dropped for event in bench.seen.of(DestinationDeliveryFailed)] == [False, False, False, True]
+    assert [event.dropped for event in bench.seen.of(DestinationDeliveryFailed)] == [
+        False,
+        False,
+        False,
+        True,
+    ]
 
 
 async def test_a_stop_while_the_destination_is_down_loses_nothing(bench: Bench) -> None:
@@ -66,6 +71,9 @@ async def test_a_destination_by_record_gets_one_message_a_record_with_its_payloa
     async with bench.running(calls, stream, maximum_retry_attempts=0, on_failure=dead):
         await stream.wait_done()
     assert [document["requestContext"]["condition"] for document in dead.sent] == ["RetriesExhausted"] * 2
-    assert [document["payload"]["Records"][0]["kinesis"]["data"] for document in dead.sent] == ["b25l", "dHdv"]
+    assert [document["payload"]["Records"][0]["kinesis"]["data"] for document in dead.sent] == [
+        "b25l",
+        "dHdv",
+    ]
     assert dead.sent[0]["requestContext"]["functionArn"].endswith(":f:$LATEST")
     assert dead.sent[0]["responsePayload"]["errorMessage"] == "bad record 0"

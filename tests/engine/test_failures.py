@@ -115,7 +115,9 @@ async def test_bisecting_finds_each_poison_record_and_spends_no_attempt(bench: B
     assert sorted((name for batch in delivered for name in batch), key=int) == good
 
 
-async def test_without_limits_a_batch_is_tried_until_it_succeeds_and_nothing_overtakes_it(bench: Bench) -> None:
+async def test_without_limits_a_batch_is_tried_until_it_succeeds_and_nothing_overtakes_it(
+    bench: Bench,
+) -> None:
     failures = 12
 
     def flaky(batch: Batch) -> None:

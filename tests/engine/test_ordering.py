@@ -71,9 +71,7 @@ async def test_keys_go_side_by_side_and_each_in_order(bench: Bench) -> None:
     stream, flight = MemoryStream(), Flight(1.0)
     fill(stream, 200, 20)
     began = clock()
-    async with bench.running(
-        Calls(flight), stream, batch_size=1, ordering="key", maximum_concurrency=20
-    ):
+    async with bench.running(Calls(flight), stream, batch_size=1, ordering="key", maximum_concurrency=20):
         await stream.wait_done()
     assert clock() - began == pytest.approx(10, abs=0.5)
     assert flight.most == 20

@@ -21,7 +21,9 @@ def put(state: Path, records: int) -> None:
     subprocess.run(command, input=lines.encode(), check=True, capture_output=True)
 
 
-def run_until_done(tmp_path: Path, poison: list[str], records: int, most: int, **options: Any) -> tuple[int, list[str]]:
+def run_until_done(
+    tmp_path: Path, poison: list[str], records: int, most: int, **options: Any
+) -> tuple[int, list[str]]:
     """Starts the worker anew each time it dies. Gives the deaths and the log."""
     state, log = tmp_path / "state", tmp_path / "log"
     put(state, records)
@@ -59,9 +61,14 @@ def test_one_death_is_not_charged_to_the_records_in_flight(tmp_path: Path) -> No
     put(state, 20)
     options = {"batch_size": 5, "maximum_retry_attempts": 0, "on_failure": "local:deadly-dead"}
     killed = [str(state), str(log), json.dumps(["7"]), "20", json.dumps(options)]
-    assert subprocess.run([sys.executable, str(WORKER), *killed], capture_output=True, check=False).returncode == 9
+    assert (
+        subprocess.run([sys.executable, str(WORKER), *killed], capture_output=True, check=False).returncode
+        == 9
+    )
     healthy = [str(state), str(log), json.dumps([]), "20", json.dumps(options)]
-    after = subprocess.run([sys.executable, str(WORKER), *healthy], capture_output=True, text=True, check=False)
+    after = subprocess.run(
+        [sys.executable, str(WORKER), *healthy], capture_output=True, text=True, check=False
+    )
     assert after.returncode == 0, after.stdout + after.stderr
     assert "dead" not in log.read_text()
     assert sorted(set(log.read_text().split()), key=int) == [str(n) for n in range(20)]

@@ -40,8 +40,9 @@ async def test_a_failed_message_comes_again_after_its_visibility_timeout(bench: 
 
 
 async def test_a_retry_delay_brings_it_back_sooner(bench: Bench) -> None:
-    queue, calls = MemoryQueue(visibility_timeout=300), Calls(
-        lambda batch: (_ for _ in ()).throw(ValueError) if batch[0].attempt == 0 else None
+    queue, calls = (
+        MemoryQueue(visibility_timeout=300),
+        Calls(lambda batch: (_ for _ in ()).throw(ValueError) if batch[0].attempt == 0 else None),
     )
     queue.put([b"value"])
     async with bench.running(calls, queue, retry_delay=5):

@@ -142,8 +142,7 @@ async def test_a_thread_past_its_timeout_keeps_its_place_until_it_ends(bench: Be
     stream.put([b"value"])
     async with bench.running(stuck, stream, timeout=0.05, reserved_concurrency=1):
         with anyio.fail_after(30):
-            while not bench.seen.of(FunctionStuck):
-                await anyio.sleep(0.01)
+            await bench.seen.until(FunctionStuck)
         assert len(calls) == 1
         release.set()
         await stream.wait_done()

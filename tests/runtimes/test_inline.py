@@ -25,7 +25,8 @@ SHAPE = KinesisShape("arn:aws:kinesis:local:000000000000:stream/s", "shard-0", "
 
 def batch(*values: bytes | None, keys: str = "") -> Batch:
     records = [
-        StreamRecord(position, value, keys[position] if keys else None) for position, value in enumerate(values)
+        StreamRecord(position, value, keys[position] if keys else None)
+        for position, value in enumerate(values)
     ]
     return Batch(records, SHAPE)
 
@@ -130,7 +131,7 @@ async def test_a_cancelled_call_is_cancelled() -> None:
         begun.set()
         await asyncio.Event().wait()
 
-    task = asyncio.ensure_future(call(waits, batch(b"a"), batch=True))
+    task = asyncio.ensure_future(call(waits, batch(b"a"), batch=True))  # noqa: TID251 - to be cancelled
     await begun.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
