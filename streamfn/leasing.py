@@ -70,6 +70,23 @@ def worker_name() -> str:
     return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:12]}"
 
 
+def is_dead_here(worker: str) -> bool:
+    """Whether a worker was a process of this machine that is no more. False where that can't be known.
+
+    A process id that was given out again only means that the lease time has to pass.
+    """
+    host, _, rest = worker.rpartition("-")[0].rpartition("-")
+    if host != socket.gethostname() or not rest.isdigit():
+        return False
+    try:
+        os.kill(int(rest), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 class LeasedShards:
     """The shards of one source that one worker of a group has, as they come and go.
 
@@ -92,7 +109,9 @@ class LeasedShards:
         renew_every: float = 10.0,
         discover_every: float = 60.0,
         pause: Pause = anyio.sleep,
+        is_dead: Callable[[str], bool] = lambda owner: False,
     ) -> None:
+        """`is_dead` may know that a worker is no more, so that its shards need not wait for the lease time."""
         self.group = subscription.group if group is None else group
         self.worker = worker_name()
         self.store = store
@@ -103,6 +122,7 @@ class LeasedShards:
         self._subscription = subscription
         self._discover_every = discover_every
         self._pause = pause
+        self._is_dead = is_dead
         self._shards: dict[str, LeasedShard] = {}
         self._cut_off: dict[str, float] = {}
         """Shards lost and not closed yet, or that could not be opened, and until when they are left alone."""
@@ -209,7 +229,12 @@ class LeasedShards:
         for key, shard in tuple(self._shards.items()):
             shard.notice(rows.get(key))
         self._view = self._view.observe(
-            leases, now, shards=shards, held=self._shards.keys(), declined=self._cut_off.keys()
+            leases,
+            now,
+            shards=shards,
+            held=self._shards.keys(),
+            declined=self._cut_off.keys(),
+            dead={lease.owner for lease in leases if lease.owner is not None and self._is_dead(lease.owner)},
         )
         await self._act(now)
 

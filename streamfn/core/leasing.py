@@ -147,6 +147,8 @@ class LeaseView:
     """Shards this worker is reading or giving back."""
     declined: frozenset[str] = frozenset()
     """Shards this worker does not want now."""
+    dead: frozenset[str] = frozenset()
+    """Owners known to be no more: their leases need not be waited for."""
 
     def observe(
         self,
@@ -156,16 +158,19 @@ class LeaseView:
         shards: Iterable[ShardNode] | None = None,
         held: Collection[str] = (),
         declined: Collection[str] = (),
+        dead: Collection[str] = (),
     ) -> LeaseView:
         """The view after one more look at the table. Without `shards`, what the source had before."""
         rows = {lease.key: lease for lease in leases}
         since = {key: now if self._moved(lease) else self.since[key] for key, lease in rows.items()}
         known = self.shards if shards is None else {shard.id: shard for shard in shards}
-        return LeaseView(self.lease_time, rows, since, known, frozenset(held), frozenset(declined))
+        return LeaseView(
+            self.lease_time, rows, since, known, frozenset(held), frozenset(declined), frozenset(dead)
+        )
 
     def expired(self, lease: Lease, now: float) -> bool:
-        """Whether nobody moved its counter for the lease time."""
-        return now - self.since[lease.key] > self.lease_time
+        """Whether nobody moved its counter for the lease time, or its owner is known to be dead."""
+        return lease.owner in self.dead or now - self.since[lease.key] > self.lease_time
 
     def may_start(self, lease: Lease) -> bool:
         """Whether all that its shard came from is done: ended, never to be read, or removed by retention."""

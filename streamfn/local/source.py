@@ -15,7 +15,7 @@ from streamfn.core.leasing import Creation, ShardNode
 from streamfn.core.policies import StartingPosition
 from streamfn.core.records import Record
 from streamfn.errors import ConfigurationError, PositionLost, SourceError
-from streamfn.leasing import LeasedShards
+from streamfn.leasing import LeasedShards, is_dead_here
 from streamfn.local import streams
 from streamfn.local.broker import Broker
 from streamfn.local.naming import Place, parse
@@ -75,6 +75,7 @@ class LocalStream:
                 lease_time=place.lease_time,
                 renew_every=place.lease_time / 3,
                 pause=_Pause(broker, group),
+                is_dead=is_dead_here,
             )
             async with leased.shards() as changes:
                 yield changes

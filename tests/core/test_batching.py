@@ -101,8 +101,9 @@ def test_a_full_or_heavy_batch_does_not_wait_for_its_window() -> None:
     assert window.due_at == 2.0
     assert len(window.take(2.0)) == 3
     heavy = BatchWindow(BatchPolicy(batch_size=100, window=300.0, payload_limit=1000))
-    heavy.add(weighed([600, 400, 1], 0), 2.0)
+    heavy.add(weighed([600, 400], 0), 2.0)
     assert heavy.due_at == 2.0
+    heavy.add(weighed([1], 2), 2.0)
     assert len(heavy.take(2.0)) == 2
     assert heavy.due_at == 302.0
 

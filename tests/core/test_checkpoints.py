@@ -206,6 +206,7 @@ def test_the_plain_cases_are_plain_words() -> None:
     assert Progress().encode(3, 100) == "sfn1 clean"
     assert Progress(running=True).encode(3, 100) == "sfn1 running"
     assert Progress.decode("sfn1 running", 3) == Progress(running=True)
+    assert Progress(running=True).encode(3, len("sfn1 running")) == "sfn1 running"
     assert Progress(running=True).encode(3, 4) is None
 
 
@@ -216,6 +217,7 @@ def test_a_note_tells_held_batches_and_what_is_done_ahead() -> None:
     text = progress.encode(7, 200)
     assert text is not None
     assert Progress.decode(text, 7) == progress
+    assert progress.encode(7, len(text)) == text
     short = progress.encode(7, len(text) - 1)
     assert short is not None
     assert Progress.decode(short, 7) == Progress(True, False, 2, (), progress.done)

@@ -331,3 +331,10 @@ def test_a_parent_that_retention_removed_holds_nobody_back():
 def test_a_request_names_its_shard():
     assert requested(request("shard-1", "me")) == "shard-1"
     assert requested(Lease("shard-1")) is None
+
+
+def test_what_a_dead_owner_had_is_taken_at_once() -> None:
+    theirs = Lease("a", owner="them", counter=3)
+    view = LeaseView(LEASE_TIME).observe([theirs], now=0.0)
+    assert plan_leases(view, "me", 0.0).take == ()
+    assert plan_leases(view.observe([theirs], 0.0, dead={"them"}), "me", 0.0).take == (theirs,)

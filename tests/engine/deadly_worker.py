@@ -52,7 +52,7 @@ async def main(state: str, log: Path, poison: set[str], records: int, options: d
         with log.open("a") as out:
             out.writelines(f"{name}\n" for name in names)
 
-    app.event_source_mapping(deadly, "local:deadly?shards=1&lease_time=1", name="deadly", **options)
+    app.event_source_mapping(deadly, "local:deadly?shards=1", name="deadly", **options)
     async with app:
         await watch.done.wait()
 

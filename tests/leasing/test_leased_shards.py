@@ -434,3 +434,18 @@ async def test_closing_twice_is_closing_once_and_closing_never_raises():
         await shard.close()
         await shard.close()
         store.down = False
+
+
+def test_a_worker_is_dead_only_if_its_process_is_known_to_be_gone() -> None:
+    import os
+    import socket
+    import subprocess
+    import sys
+
+    from streamfn.leasing import is_dead_here, worker_name
+
+    assert not is_dead_here(worker_name())
+    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    assert is_dead_here(f"{socket.gethostname()}-{int(gone.stdout)}-0123456789ab")
+    assert not is_dead_here(f"elsewhere-{os.getpid()}-0123456789ab")
+    assert not is_dead_here("somebody")

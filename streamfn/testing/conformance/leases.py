@@ -54,9 +54,9 @@ class LeaseStoreSuite:
         store = harness.store()
         first = Lease("shard", "worker-1", 3, Checkpoint(10, "note"))
         assert await store.create(GROUP, first)
-        assert not await store.create(GROUP, Lease("shard", "worker-2"))
-        assert not await harness.store().create(GROUP, first)
-        assert await self.only(store) == first
+        for another in (Lease("shard", "worker-2"), replace(first, checkpoint=Checkpoint(99)), first):
+            assert not await harness.store().create(GROUP, another)
+            assert await self.only(store) == first
 
     async def test_an_update_replaces_the_lease(self, harness: LeaseStoreHarness) -> None:
         """LeaseStore.update: replaces `lease` by `new` if its counter still stands, for all to see."""
