@@ -255,7 +255,9 @@ class Individual:
             if part.throttles:
                 again.append(part)
             else:
-                await self._release(part.records, self._plan.retry_delay)
+                delay = self._plan.retry_delay
+                # Released with 0 it would count as never received, and its dead-letter queue never get it.
+                await self._release(part.records, delay if delay is None else max(delay, 0.001))
         return tuple(again)
 
     async def expose(self, batch: Batch) -> None:

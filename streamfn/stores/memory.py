@@ -22,7 +22,11 @@ class MemoryLeaseStore:
 
     async def create(self, group: str, lease: Lease) -> bool:
         await checkpoint()
-        return self._groups[group].setdefault(lease.key, lease) is lease
+        rows = self._groups[group]
+        if lease.key in rows:
+            return False
+        rows[lease.key] = lease
+        return True
 
     async def update(self, group: str, lease: Lease, new: Lease) -> bool:
         await checkpoint()

@@ -16,6 +16,7 @@ from streamfn.local import LocalDestination, LocalQueue, LocalSource, QueueMessa
 from streamfn.local.source import LocalQueueShard
 from streamfn.ports import Message, QueueSource
 from streamfn.testing.clock import clock
+from tests.local.gate import Gate
 
 
 @asynccontextmanager
@@ -314,15 +315,34 @@ async def test_options_change_a_queue_and_no_option_leaves_it(broker, tmp_path):
     assert LocalQueue("q").name == "local:queue/q"
 
 
-async def test_a_read_that_is_cancelled_while_it_receives_gives_back(broker, tmp_path):
+async def test_a_read_that_is_cancelled_when_its_receive_has_begun_gives_back(broker, tmp_path):
     await broker.send(await broker.queue("q"), numbered(5))
-    async with opened(tmp_path, "q", visibility_timeout=1000) as shard:
-        for _ in range(20):
-            with anyio.CancelScope() as scope:
-                async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(shard.read, 5, 0.0)
-                    await anyio.lowlevel.checkpoint()
-                    scope.cancel()
+    before, beside = Gate(), Gate()
+    async with opened(tmp_path, "q", visibility_timeout=1000) as shard, anyio.create_task_group() as tasks:
+        share = shard._broker
+        tasks.start_soon(share.database.write, before)
+        await before.entered.wait()
+        tasks.start_soon(share.database.write, beside)
+        ended = anyio.Event()
+        scope = anyio.CancelScope()
+
+        async def read() -> None:
+            try:
+                with scope:
+                    await shard.read(5, 0)
+            finally:
+                ended.set()
+
+        tasks.start_soon(read)
+        # Until it stands in line behind the first: its look at the file's version takes a thread.
+        while len(share.database._writes._waiting) < 2:
+            await anyio.lowlevel.checkpoint()
+        before.opened.set()
+        await beside.entered.wait()
+        scope.cancel()
+        beside.opened.set()
+        await ended.wait()
+        assert scope.cancelled_caught
         assert [record.receive_count for record in await take(shard)] == [1] * 5
 
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from streamfn.testing.clock import EPOCH, Deadlock, VirtualTimeLoop, clock, virtual_backend
 
 DAY = 86400.0
-block = time.sleep  # noqa: TID251 - what is tested is that the loop waits for threads which block
+block = time.sleep  # noqa: TID251 - tests that the loop waits for threads
 
 
 @pytest.fixture

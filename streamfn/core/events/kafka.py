@@ -108,6 +108,9 @@ class KafkaShape:
             self._head = {"eventSource": "aws:kafka", "eventSourceArn": event_source_arn}
         self._head["bootstrapServers"] = bootstrap_servers
 
+    def __repr__(self) -> str:
+        return f"KafkaShape({self._topic!r}, {self._partition}, {self._servers!r}, {self._arn!r})"
+
     def to_event(self, records: Sequence[Record]) -> dict[str, Any]:
         """`{"eventSource": ..., "records": {"topic-0": [...]}}`, in the order of the records."""
         return {**self._head, "records": {self._lane: self._rendered(records)}}

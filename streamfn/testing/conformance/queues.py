@@ -79,7 +79,7 @@ class QueueReadingSuite:
             await queue.ack(await self.take(harness, queue, 1))
 
     async def test_pollers_are_told_apart(self, harness: QueueHarness) -> None:
-        """QueueShard.id: unique in its source; each says for how long a read hides its records."""
+        """Shard.id: unique in its source. QueueShard.visibility_timeout: for how long a read hides."""
         await harness.create(self.features.visibility_timeout)
         source = harness.source()
         async with source.open() as one, source.open() as two:
@@ -161,7 +161,7 @@ class QueueReadingSuite:
         assert got == set(range(30))
 
     async def test_payloads_come_as_they_were_put(self, harness: QueueHarness) -> None:
-        """Record.value: empty, unicode and the largest payload, byte for byte; and they can be rendered."""
+        """Record.value: empty, unicode and the largest payload; Shard.shape renders them."""
         values = [*TEXTS.values(), b"x" * self.features.max_payload]
         await harness.create(LONG)
         for value in values:

@@ -192,7 +192,7 @@ class StreamReadingSuite:
             await reader.give_back()
 
     async def test_payloads_come_as_they_were_put(self, harness: StreamHarness) -> None:
-        """Record.value: empty, unicode, binary and the largest payload, byte for byte, and rendered."""
+        """Record.value: empty, unicode, binary and the largest payload; Shard.shape renders them."""
         values = [*TEXTS.values(), *BINARY.values(), b"x" * self.features.max_payload]
         await harness.create(1)
         for value in values:
