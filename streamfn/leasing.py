@@ -1,8 +1,8 @@
 """Shards by leases: for sources that have no group protocol of their own.
 
-`LeasedShards` turns a lease store and three calls of a source into `StreamSource.shards`: it looks at the leases,
-follows `plan_leases`, renews what it has, and gives back what others ask for. Commits go through the lease, so a
-worker that lost a shard cannot move its checkpoint.
+`LeasedShards` turns a lease store and three calls of a source into `StreamSource.shards`: it looks at the
+leases, follows `plan_leases`, renews what it has, and gives back what others ask for. Commits go through the
+lease, so a worker that lost a shard cannot move its checkpoint.
 """
 
 from __future__ import annotations
@@ -14,22 +14,27 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import anyio
 import structlog
-from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from streamfn.core.events import EventShape
 from streamfn.core.leasing import Creation, LeaseView, ShardNode, plan_creations, plan_leases, request
-from streamfn.core.records import Record
 from streamfn.errors import ShardClosed, ShardLost, SourceError
 from streamfn.ports import Assigned, Checkpoint, Lease, LeaseStore, Reason, Revoked, Subscription
+
+if TYPE_CHECKING:
+    from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+    from streamfn.core.events import EventShape
+    from streamfn.core.records import Record
 
 _log = structlog.get_logger("streamfn.leasing")
 
 _OURS = 0.9
 """Share of the lease time after which an owner that could not renew lets go: before any other may take it."""
+_ONE_AFTER_ANOTHER = 32
+"""Renewals in a row, before a task of its own is worth its price."""
 _GOODBYE = 5.0
 """Seconds that giving back may take; after that the lease runs out by itself."""
 
@@ -90,11 +95,11 @@ def is_dead_here(worker: str) -> bool:
 class LeasedShards:
     """The shards of one source that one worker of a group has, as they come and go.
 
-    A shard is given back gracefully: `Revoked(REQUESTED)`, then its owner commits and closes it, and only then may
-    another take it. One that cannot be renewed in time is lost by our own clock (`Revoked(LOST)`) before another
-    could take it. A shard whose reader came to its end is `Revoked(ENDED)`; when it is closed with everything
-    committed, its lease is marked and its children start. A worker that closes a shard without being asked is
-    about to leave: for a lease time it takes nothing.
+    A shard is given back gracefully: `Revoked(REQUESTED)`, then its owner commits and closes it, and only
+    then may another take it. One that cannot be renewed in time is lost by our own clock (`Revoked(LOST)`)
+    before another could take it. A shard whose reader came to its end is `Revoked(ENDED)`; when it is closed
+    with everything committed, its lease is marked and its children start. A worker that closes a shard
+    without being asked is about to leave: for a lease time it takes nothing.
     """
 
     def __init__(
@@ -111,7 +116,9 @@ class LeasedShards:
         pause: Pause = anyio.sleep,
         is_dead: Callable[[str], bool] = lambda owner: False,
     ) -> None:
-        """`is_dead` may know that a worker is no more, so that its shards need not wait for the lease time."""
+        """`is_dead` may know that a worker is no more, so that its shards need not wait for the lease
+        time.
+        """
         self.group = subscription.group if group is None else group
         self.worker = worker_name()
         self.store = store
@@ -129,8 +136,9 @@ class LeasedShards:
         self._away_until = -math.inf
         self._view = LeaseView(lease_time)
         self._discovered_at = -math.inf
-        self._look = anyio.Event()
-        """Something changed on our side: do not wait for the next look."""
+        self._worth_a_look = False
+        """Something changed on our side: the next look is now."""
+        self._resting = anyio.CancelScope()
         self._has_shards = anyio.Event()
         self._events: MemoryObjectSendStream[Assigned | Revoked | BaseException]
 
@@ -164,11 +172,13 @@ class LeasedShards:
             self._events.send_nowait(event)
 
     def lost(self, shard: LeasedShard) -> None:
-        """Another has it. Not taken again before it was closed, if it can be helped: its worker still cuts off."""
+        """Another has it. Not taken again before it was closed, if it can be helped: its worker still cuts
+        off.
+        """
         if self._shards.get(shard.id) is shard:
             del self._shards[shard.id]
             self._cut_off[shard.id] = anyio.current_time() + self.lease_time
-        self._look.set()
+        self._look_soon()
 
     def closed(self, shard: LeasedShard, *, unasked: bool) -> None:
         """Its worker is done with it."""
@@ -177,7 +187,11 @@ class LeasedShards:
         self._cut_off.pop(shard.id, None)
         if unasked:
             self._away_until = anyio.current_time() + self.lease_time
-        self._look.set()
+        self._look_soon()
+
+    def _look_soon(self) -> None:
+        self._worth_a_look = True
+        self._resting.cancel()
 
     # --------------------------------------------------------------------------------------------- looking
 
@@ -196,16 +210,10 @@ class LeasedShards:
             _log.warning("leases_out_of_reach", group=self.group, reason=str(error))
 
     async def _wait_for_look(self) -> None:
-        async with anyio.create_task_group() as either:
-
-            async def pause() -> None:
+        if not self._worth_a_look:
+            with anyio.CancelScope() as self._resting:
                 await self._pause(self.renew_every)
-                either.cancel_scope.cancel()
-
-            either.start_soon(pause)
-            await self._look.wait()
-            either.cancel_scope.cancel()
-        self._look = anyio.Event()
+        self._worth_a_look = False
 
     async def _look_and_act(self) -> None:
         now = anyio.current_time()
@@ -292,14 +300,22 @@ class LeasedShards:
             if not self._shards:
                 self._has_shards = anyio.Event()
                 await self._has_shards.wait()
-            # Nothing comes due before the first of these: what is taken meanwhile is due later than all of them.
-            due_at = min((shard.due_at for shard in self._shards.values()), default=0.0)
-            await anyio.sleep_until(due_at)
+            # Nothing comes due before the first of these: what is taken meanwhile is due later than all of
+            # them.
+            await anyio.sleep_until(min((shard.due_at for shard in self._shards.values()), default=0.0))
             now = anyio.current_time()
+            due = [shard for shard in self._shards.values() if shard.due_at <= now]
+            if len(due) <= _ONE_AFTER_ANOTHER:
+                await _renew(due)
+                continue
             async with anyio.create_task_group() as tasks:
-                for shard in tuple(self._shards.values()):
-                    if shard.due_at <= now:
-                        tasks.start_soon(shard.renew)
+                for start in range(0, len(due), _ONE_AFTER_ANOTHER):
+                    tasks.start_soon(_renew, due[start : start + _ONE_AFTER_ANOTHER])
+
+
+async def _renew(shards: Sequence[LeasedShard]) -> None:
+    for shard in shards:
+        await shard.renew()
 
 
 class LeasedShard:
@@ -399,10 +415,10 @@ class LeasedShard:
         if now >= self._ours_until:
             self._lose()
             return
-        # Tried again soon: a try that hangs or fails must leave time for the next.
+        # Tried again soon: a try that hangs or fails must leave time for the next, and for other shards.
         self.due_at = min(now + self._leases.renew_every / 4, self._ours_until)
         reason = "no answer in time"
-        with anyio.move_on_at(min(now + self._leases.renew_every, self._ours_until)):
+        with anyio.move_on_at(self.due_at):
             try:
                 async with self._changing:
                     # A commit may have come between, which is as good; and what is given back stays so.
@@ -421,7 +437,9 @@ class LeasedShard:
         # Others count from when they see the counter, which is after it was sent: we count from before.
         self._sent_at = sent_at
         self._ours_until = sent_at + self._leases.lease_time * _OURS
-        self.due_at = sent_at + self._leases.renew_every
+        # Rounded down, so that those of many sources come together: a store may write them in one go.
+        grid = self._leases.renew_every / 20
+        self.due_at = (sent_at + self._leases.renew_every) // grid * grid
 
     def _check(self) -> None:
         if self._revoked is not Reason.LOST and anyio.current_time() >= self._ours_until:

@@ -1,22 +1,25 @@
 """Who reads which shard: what each worker of a group does about what it sees of the leases. Pure.
 
 Workers share nothing but a table of leases, changed by compare-and-set on each lease's counter. Whoever moves
-the counter has the shard, so a commit of one who lost it fails. A lease whose counter an observer has not seen
-move for the lease time is free; each judges by its own clock, and no two clocks are ever compared.
+the counter has the shard, so a commit of one who lost it fails. A lease whose counter an observer has not
+seen move for the lease time is free; each judges by its own clock, and no two clocks are ever compared.
 
-A worker that has less than its share does not grab: it *asks*, with a row of its own beside the lease. The owner
-sees it at its next look, finishes what is in flight and lets go, and the asker takes the lease then. An owner
-that is dead does not answer, and its lease runs out.
+A worker that has less than its share does not grab: it *asks*, with a row of its own beside the lease. The
+owner sees it at its next look, finishes what is in flight and lets go, and the asker takes the lease then.
+An owner that is dead does not answer, and its lease runs out.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 from zlib import crc32
 
 from streamfn.core.policies import StartingPosition
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
 
 @dataclass(frozen=True, slots=True)

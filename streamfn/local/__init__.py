@@ -1,8 +1,8 @@
 """The embedded broker: durable streams and queues in one SQLite file per state directory.
 
-`local:NAME` is a stream, `local:queue/NAME` a queue, a FIFO queue if its name ends in `.fifo`; both as a source and
-as a destination. The file is `local.sqlite3` in the state directory: the option `state_dir`, or the environment's
-STREAMFN_STATE_DIR, or `.streamfn`.
+`local:NAME` is a stream, `local:queue/NAME` a queue, a FIFO queue if its name ends in `.fifo`; both as a
+source and as a destination. The file is `local.sqlite3` in the state directory: the option `state_dir`, or
+the environment's STREAMFN_STATE_DIR, or `.streamfn`.
 """
 
 from streamfn.local.broker import Broker as Broker

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from streamfn.core.records import QueueRecord, StreamRecord
 from streamfn.errors import ConfigurationError
 from streamfn.local import queues, streams
-from streamfn.local.broker import Broker
 from streamfn.local.queues import Queue, QueueOptions
 from streamfn.local.schema import PER_PARENT
 from streamfn.local.streams import Stream, lease_group
-from streamfn.stores.database import Transaction
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Collection, Sequence
+
+    from streamfn.core.records import QueueRecord, StreamRecord
+    from streamfn.local.broker import Broker
+    from streamfn.stores.database import Transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +87,9 @@ async def peek(broker: Broker, name: str, *, limit: int = 100, after: int = 0) -
 
 
 async def purge_stream(broker: Broker, name: str) -> int:
-    """Removes all records of a stream: how many there were. Who had not read them is told so (PositionLost)."""
+    """Removes all records of a stream: how many there were. Who had not read them is told so
+    (PositionLost).
+    """
     return await broker.database.write(
         lambda transaction: streams.purge(transaction, _stream(transaction.connection, name))
     )
@@ -121,8 +127,8 @@ async def redrive(
 ) -> int:
     """Moves dead letters back to the queues they came from, or to another: how many.
 
-    What is in flight stays. Ids stay, and receives are counted anew. Raises ConfigurationError where a message came
-    from no queue and none is given.
+    What is in flight stays. Ids stay, and receives are counted anew. Raises ConfigurationError where a
+    message came from no queue and none is given.
     """
     now = broker.clock()
     return await broker.database.write(lambda transaction: _redrive(transaction, name, to, message_ids, now))
@@ -192,7 +198,8 @@ def _list_queues(connection: sqlite3.Connection, now: float) -> Sequence[QueueSt
     known = [_queue(connection, name) for (name,) in rows]
     for queue in known:
         visible, in_flight, delayed, oldest = connection.execute(
-            "SELECT ifnull(sum(visible_at <= ?1), 0), ifnull(sum(visible_at > ?1 AND receipt IS NOT NULL), 0), "
+            "SELECT ifnull(sum(visible_at <= ?1), 0), "
+            "ifnull(sum(visible_at > ?1 AND receipt IS NOT NULL), 0), "
             "ifnull(sum(visible_at > ?1 AND receipt IS NULL), 0), min(sent_at) "
             "FROM messages WHERE id >= ?2 AND id < ?3",
             (now, queue.id * PER_PARENT, (queue.id + 1) * PER_PARENT),
@@ -216,7 +223,7 @@ def _list_queues(connection: sqlite3.Connection, now: float) -> Sequence[QueueSt
 def _peek(connection: sqlite3.Connection, name: str, limit: int, after: int) -> Sequence[QueueRecord]:
     queue = _queue(connection, name)
     rows = connection.execute(
-        f"SELECT {queues.MESSAGE} FROM messages WHERE id > ? AND id < ? ORDER BY id LIMIT ?",  # noqa: S608
+        f"SELECT {queues.MESSAGE} FROM messages WHERE id > ? AND id < ? ORDER BY id LIMIT ?",
         (max(after, queue.id * PER_PARENT), (queue.id + 1) * PER_PARENT, limit),
     ).fetchall()
     records = [queues.record_of(row, 0, 0.0, fifo=queue.fifo) for row in rows]
@@ -243,7 +250,7 @@ def _redrive(
     rows = [
         row
         for row in connection.execute(
-            f"SELECT {queues.MESSAGE} FROM messages WHERE id >= ? AND id < ? AND visible_at <= ? ORDER BY id",  # noqa: S608
+            f"SELECT {queues.MESSAGE} FROM messages WHERE id >= ? AND id < ? AND visible_at <= ? ORDER BY id",
             (queue.id * PER_PARENT, (queue.id + 1) * PER_PARENT, now),
         )
         if wanted is None or row[4] in wanted

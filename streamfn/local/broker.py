@@ -1,34 +1,39 @@
-"""The embedded broker: durable streams and queues in one SQLite file, shared by the processes of one machine."""
+"""The embedded broker: durable streams and queues in one SQLite file, shared by the processes of one
+machine.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 from weakref import WeakKeyDictionary
 
 import anyio
 
-from streamfn.core.records import Record
 from streamfn.local import queues, streams
 from streamfn.local.queues import Queue, QueueMessage, QueueOptions, Receipt, Received
 from streamfn.local.schema import SCRIPTS
 from streamfn.local.streams import Put, Stream, StreamOptions
 from streamfn.local.watch import Watch
-from streamfn.ports import Clock, Message
 from streamfn.stores.database import Database, Transaction
 from streamfn.stores.sqlite import SqliteLeaseStore
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+    from types import TracebackType
+
+    from streamfn.core.records import Record
+    from streamfn.ports import Clock, Message
 
 
 class Broker:
     """One broker file, open. What `put` and `send` were given is durable when they return.
 
-    Everything raises OSError where the file cannot be used (`Database`), and what raised was not done. A broker
-    belongs to the event loop it was opened on. Several may use one file, in one process or in many.
+    Everything raises OSError where the file cannot be used (`Database`), and what raised was not done. A
+    broker belongs to the event loop it was opened on. Several may use one file, in one process or in many.
     """
 
     def __init__(self, path: str | Path, *, clock: Clock = time.time) -> None:  # noqa: TID251 - a root of its own
@@ -57,7 +62,9 @@ class Broker:
     @classmethod
     @asynccontextmanager
     async def shared(cls, path: str | Path, *, clock: Clock = time.time) -> AsyncIterator[Broker]:  # noqa: TID251
-        """The broker of this file in this event loop: opened by the first who asks, closed by the last to leave."""
+        """The broker of this file in this event loop: opened by the first who asks, closed by the last to
+        leave.
+        """
         shares = _shares.setdefault(asyncio.get_running_loop(), {})
         key = _key(path, clock)
         share = shares.setdefault(key, _Share())
@@ -107,7 +114,9 @@ class Broker:
         return await self.database.write(lambda transaction: queues.ensure(transaction, name, options, now))
 
     async def send(self, queue: Queue, messages: Sequence[QueueMessage]) -> Sequence[str]:
-        """Appends messages: their ids. A duplicate in a FIFO queue gets the first one's and is not appended."""
+        """Appends messages: their ids. A duplicate in a FIFO queue gets the first one's and is not
+        appended.
+        """
         if not messages:
             return ()
         now = self.clock()

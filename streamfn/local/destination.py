@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import anyio
 
@@ -14,6 +13,9 @@ from streamfn.local.naming import Place, parse
 from streamfn.local.queues import Queue, QueueMessage
 from streamfn.local.streams import Stream
 from streamfn.ports import FailureFormat, Message, SendFailure
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 _DEDUPLICATION = "MessageDeduplicationId"
 
@@ -35,7 +37,9 @@ class LocalDestination:
 
     @classmethod
     def from_uri(cls, uri: str, options: Mapping[str, object]) -> Self:
-        """`local:NAME`, `local:stream/NAME` or `local:queue/NAME`. Raises ConfigurationError naming the fix."""
+        """`local:NAME`, `local:stream/NAME` or `local:queue/NAME`. Raises ConfigurationError naming the
+        fix.
+        """
         return cls(uri, **options)
 
     @property

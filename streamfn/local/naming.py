@@ -9,14 +9,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl, unquote
 
 from streamfn.errors import ConfigurationError
 from streamfn.local.queues import QueueOptions
 from streamfn.local.schema import FILE
 from streamfn.local.streams import StreamOptions
-from streamfn.ports import Clock
+
+if TYPE_CHECKING:
+    from streamfn.ports import Clock
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_.\-]{1,128}")
 

@@ -1,19 +1,17 @@
 """Queues in the broker's file: what is sent, received and settled, as work for the database's threads.
 
-A message is hidden by the instant at which it is visible again. Each delivery has a number of its own, and settling
-names it: what was delivered again meanwhile is not touched by who had it before. In a FIFO queue a group is ready
-when its first message is; so a message that is in flight, or waits, holds back all behind it.
+A message is hidden by the instant at which it is visible again. Each delivery has a number of its own, and
+settling names it: what was delivered again meanwhile is not touched by who had it before. In a FIFO queue a
+group is ready when its first message is; so a message that is in flight, or waits, holds back all behind it.
 """
 
 from __future__ import annotations
 
 import errno
 import hashlib
-import sqlite3
 import uuid
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from streamfn.core.records import Headers, QueueRecord
 from streamfn.errors import ConfigurationError
@@ -25,7 +23,12 @@ from streamfn.local.schema import (
     unpack_headers,
     unpack_text,
 )
-from streamfn.stores.database import Transaction
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterable, Sequence
+
+    from streamfn.stores.database import Transaction
 
 DEDUPLICATION: Final = 300.0
 """Seconds within which a FIFO queue takes a deduplication id once."""
@@ -104,11 +107,14 @@ def arn_of(name: str) -> str:
 
 # --------------------------------------------------------------------------------------------- definition
 
-_COLUMNS = "id, name, visibility_timeout, delay, retention, max_receive_count, dead_letter, content_based_deduplication"
+_COLUMNS = (
+    "id, name, visibility_timeout, delay, retention, max_receive_count, dead_letter, "
+    "content_based_deduplication"
+)
 
 
 def find(connection: sqlite3.Connection, name: str) -> Queue | None:
-    row = connection.execute(f"SELECT {_COLUMNS} FROM queues WHERE name = ?", (name,)).fetchone()  # noqa: S608
+    row = connection.execute(f"SELECT {_COLUMNS} FROM queues WHERE name = ?", (name,)).fetchone()
     if row is None:
         return None
     number, _, visibility_timeout, delay, retention, max_receive_count, dead_letter, by_content = row
@@ -126,19 +132,22 @@ def get(connection: sqlite3.Connection, name: str) -> Queue:
 
 
 def ensure(transaction: Transaction, name: str, options: QueueOptions, now: float) -> Queue:
-    """The queue, made if need be, with its dead-letter queue. Raises ConfigurationError for what cannot be."""
+    """The queue, made if need be, with its dead-letter queue. Raises ConfigurationError for what cannot
+    be.
+    """
     connection = transaction.connection
     known = find(connection, name)
     if known is None:
         connection.execute(
-            "INSERT INTO queues (name, visibility_timeout, delay, content_based_deduplication, created_at, changed) "
+            "INSERT INTO queues "
+            "(name, visibility_timeout, delay, content_based_deduplication, created_at, changed) "
             "VALUES (?, 30, 0, 0, ?, ?)",
             (name, now, transaction.stamp),
         )
     for field in fields(options):
         value = getattr(options, field.name)
         if value is not None:
-            connection.execute(f"UPDATE queues SET {field.name} = ? WHERE name = ?", (value, name))  # noqa: S608
+            connection.execute(f"UPDATE queues SET {field.name} = ? WHERE name = ?", (value, name))
     queue = get(connection, name)
     _check_redrive(queue)
     if queue.dead_letter is not None and find(connection, queue.dead_letter) is None:
@@ -174,7 +183,8 @@ def delete(transaction: Transaction, name: str) -> bool:
         return False
     purge(transaction, queue)
     transaction.connection.execute("DELETE FROM deduplications WHERE queue = ?", (queue.id,))
-    # The row stays, under a name that no queue can have: whoever waits for it, in any process, sees that it is gone.
+    # The row stays, under a name that no queue can have: whoever waits for it, in any process, sees that it
+    # is gone.
     transaction.connection.execute("UPDATE queues SET name = name || '/' || id WHERE id = ?", (queue.id,))
     return True
 
@@ -194,7 +204,9 @@ def purge(transaction: Transaction, queue: Queue) -> int:
 
 
 def send(transaction: Transaction, queue: Queue, messages: Sequence[QueueMessage], now: float) -> list[str]:
-    """Appends messages: their ids. A duplicate in a FIFO queue gets the id of the first and is not appended."""
+    """Appends messages: their ids. A duplicate in a FIFO queue gets the id of the first and is not
+    appended.
+    """
     if queue.fifo:
         messages = [
             message if message.key is not None else replace(message, key=NO_GROUP) for message in messages
@@ -238,7 +250,8 @@ def _append(transaction: Transaction, queue: Queue, rows: Sequence[_Row]) -> Non
         raise OSError(errno.ENOENT, f"local:queue/{queue.name} was deleted")
     first = queue.id * PER_PARENT + found[0]
     connection.executemany(
-        "INSERT INTO messages (id, queue, fifo, visible_at, message_id, sent_at, key, deduplication_id, source, "
+        "INSERT INTO messages "
+        "(id, queue, fifo, visible_at, message_id, sent_at, key, deduplication_id, source, "
         "headers, value) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [(number, queue.id, queue.fifo, *row) for number, row in enumerate(rows, first)],
     )
@@ -288,14 +301,15 @@ class Received:
 
 
 MESSAGE: Final = (
-    "id, visible_at, receive_count, first_received_at, message_id, sent_at, key, deduplication_id, source, headers, "
+    "id, visible_at, receive_count, first_received_at, message_id, sent_at, key, deduplication_id, source, "
+    "headers, "
     "value"
 )
 
 
 def receive(transaction: Transaction, queue: Queue, limit: int, now: float) -> Received:
-    """Hides up to `limit` visible messages and gives them. What was received too often is moved, what is too old
-    is removed."""
+    """Hides up to `limit` visible messages and gives them. What was received too often is moved, what is too
+    old is removed."""
     connection = transaction.connection
     found = connection.execute(
         "SELECT messages FROM queues WHERE id = ? AND name = ?", (queue.id, queue.name)
@@ -331,7 +345,7 @@ def receive(transaction: Transaction, queue: Queue, limit: int, now: float) -> R
 def _ready(connection: sqlite3.Connection, queue: Queue, limit: int, now: float) -> Iterable[Any]:
     if not queue.fifo:
         yield from connection.execute(
-            f"SELECT {MESSAGE} FROM messages WHERE queue = ? AND fifo = 0 AND visible_at <= ? "  # noqa: S608
+            f"SELECT {MESSAGE} FROM messages WHERE queue = ? AND fifo = 0 AND visible_at <= ? "
             "ORDER BY visible_at, id LIMIT ?",
             (queue.id, now, limit),
         )
@@ -342,7 +356,7 @@ def _ready(connection: sqlite3.Connection, queue: Queue, limit: int, now: float)
     ).fetchall()
     for (group,) in groups:
         for row in connection.execute(
-            f"SELECT {MESSAGE} FROM messages WHERE queue = ? AND fifo = 1 AND key = ? ORDER BY id LIMIT ?",  # noqa: S608
+            f"SELECT {MESSAGE} FROM messages WHERE queue = ? AND fifo = 1 AND key = ? ORDER BY id LIMIT ?",
             (queue.id, group, limit),
         ):
             if row[1] > now:

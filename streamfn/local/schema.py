@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from streamfn.core.records import Headers
 from streamfn.stores.sqlite import LEASE_SCHEMA
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Sequence
+
+    from streamfn.core.records import Headers
 
 FILE: Final = "local.sqlite3"
 """The broker's file in a state directory."""
 
 PER_PARENT: Final = 1 << 40
-"""A record's row number is its shard's number times this, plus its position: one shard's records lie side by side,
-and are appended at one place. Messages of queues likewise."""
+"""A record's row number is its shard's number times this, plus its position: one shard's records lie side by
+side, and are appended at one place. Messages of queues likewise."""
 
 _BROKER_SCHEMA = """
 CREATE TABLE streams (

@@ -4,28 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from itertools import count
+from typing import TYPE_CHECKING
 
 import structlog
 
 from streamfn.core.events import EventShape, KinesisShape, SqsShape
 from streamfn.core.leasing import Creation, ShardNode
 from streamfn.core.policies import StartingPosition
-from streamfn.core.records import Record
 from streamfn.errors import ConfigurationError, PositionLost, SourceError
 from streamfn.leasing import LeasedShards, is_dead_here
 from streamfn.local import streams
 from streamfn.local.broker import Broker
 from streamfn.local.naming import Place, parse
-from streamfn.local.queues import Queue
 from streamfn.local.schema import queue_channel, shard_channel
 from streamfn.local.streams import Stream, lease_group, shard_name
 from streamfn.ports import Assigned, Checkpoint, Lease, Revoked, Subscription
 from streamfn.stores.sqlite import channel as lease_channel
 
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+
+    from streamfn.core.records import Record
+    from streamfn.local.queues import Queue
+
 _log = structlog.get_logger("streamfn.local")
+
+_SHORT = 0.1
+"""Seconds of a wait so short that one does not rely on being told, but looks."""
 
 
 class LocalSource:
@@ -33,7 +40,9 @@ class LocalSource:
 
     @classmethod
     def from_uri(cls, uri: str, options: Mapping[str, object]) -> LocalStream | LocalQueue:
-        """A stream, or a queue for `local:queue/NAME`. Raises ConfigurationError naming the option and the fix."""
+        """A stream, or a queue for `local:queue/NAME`. Raises ConfigurationError naming the option and the
+        fix.
+        """
         place = parse(uri, options)
         return LocalQueue(place) if place.is_queue else LocalStream(place)
 
@@ -231,7 +240,7 @@ class LocalShard:
         until = loop.time() + wait
         with _as_source_error():
             while True:
-                if watch.value(self._channel) <= self._after + 1:
+                if wait < _SHORT and watch.value(self._channel) <= self._after + 1:
                     await watch.catch_up()
                 known = watch.value(self._channel)
                 if known > self._after + 1:
@@ -297,7 +306,7 @@ class LocalQueueShard:
         until = loop.time() + wait
         with _as_source_error():
             while True:
-                if watch.value(self._channel) <= self._known:
+                if wait < _SHORT and watch.value(self._channel) <= self._known:
                     await watch.catch_up()
                 known = watch.value(self._channel)
                 if known > self._known or broker.clock() >= self._next_at:

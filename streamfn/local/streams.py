@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import errno
-import sqlite3
 import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from streamfn.core.records import StreamRecord
 from streamfn.errors import ConfigurationError, PositionLost
@@ -19,8 +17,13 @@ from streamfn.local.schema import (
     unpack_headers,
     unpack_text,
 )
-from streamfn.ports import Message
-from streamfn.stores.database import Transaction
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Sequence
+
+    from streamfn.ports import Message
+    from streamfn.stores.database import Transaction
 
 DEFAULT_SHARDS: Final = 4
 _READ_BYTES = 16 * 1024 * 1024
@@ -31,7 +34,9 @@ _TRIM = 1000
 
 @dataclass(frozen=True, slots=True)
 class StreamOptions:
-    """How a stream is kept. What is None is left as it is, or as it begins: four shards, and everything kept."""
+    """How a stream is kept. What is None is left as it is, or as it begins: four shards, and everything
+    kept.
+    """
 
     shards: int | None = None
     """Cannot be changed: a key's records would be in two shards."""
@@ -109,7 +114,8 @@ def ensure(transaction: Transaction, name: str, options: StreamOptions, now: flo
             )
     elif options.shards not in (None, len(stream.shards)):
         raise ConfigurationError(
-            f"local:{name} has {len(stream.shards)} shards, and {options.shards} are asked for: the number stays "
+            f"local:{name} has {len(stream.shards)} shards, and {options.shards} are asked for: "
+            "the number stays "
             "as it was made, or the records of a key would be out of order",
             field="shards",
             fix=f"leave the option out, or write to a stream of another name, or delete local:{name}",
@@ -117,7 +123,7 @@ def ensure(transaction: Transaction, name: str, options: StreamOptions, now: flo
     for field in fields(options):
         value = getattr(options, field.name)
         if value is not None and field.name != "shards":
-            connection.execute(f"UPDATE streams SET {field.name} = ? WHERE name = ?", (value, name))  # noqa: S608
+            connection.execute(f"UPDATE streams SET {field.name} = ? WHERE name = ?", (value, name))
     return get(connection, name)
 
 
@@ -129,7 +135,8 @@ def delete(transaction: Transaction, name: str) -> bool:
         return False
     for shard in stream.shards:
         connection.execute("DELETE FROM records WHERE id >= ? AND id < ?", _range(shard))
-        # Above every position there was: whoever waits for it, in any process, looks, and sees that it is gone.
+        # Above every position there was: whoever waits for it, in any process, looks, and sees that it is
+        # gone.
         transaction.changes[shard_channel(shard)] = PER_PARENT
     connection.execute(
         "UPDATE shards SET stream = -stream, next = ?, changed = ? WHERE stream = ?",
@@ -240,9 +247,11 @@ def _trim(
 def read(
     connection: sqlite3.Connection, place: str, shard: int, after: int, limit: int, *, resume: bool
 ) -> tuple[list[StreamRecord], int]:
-    """Records after a position, and the position that comes next in the shard. `place` is what people call it.
+    """Records after a position, and the position that comes next in the shard. `place` is what people call
+    it.
 
-    Raises PositionLost where the record after the position was removed; with `resume` it goes on at the oldest.
+    Raises PositionLost where the record after the position was removed; with `resume` it goes on at the
+    oldest.
     """
     base = shard * PER_PARENT
     records: list[StreamRecord] = []
@@ -261,7 +270,8 @@ def read(
                 "Let it keep more, or set on_position_lost to trim_horizon to go on without them."
             )
         for number, arrived_at, key, headers, value in connection.execute(
-            "SELECT id, arrived_at, key, headers, value FROM records WHERE id > ? AND id < ? ORDER BY id LIMIT ?",
+            "SELECT id, arrived_at, key, headers, value FROM records "
+            "WHERE id > ? AND id < ? ORDER BY id LIMIT ?",
             (base + after, base + PER_PARENT, limit),
         ):
             records.append(

@@ -1,21 +1,25 @@
 """Who waits for what in one SQLite file, and who is told when: by this process at once, by others soon.
 
-There is no task and no polling of tables. While somebody waits, a timer compares the file's version, which takes
-two microseconds for all shards of the process together. Only when it changed, one of those who wait asks the
-tables what is new, for all.
+There is no task and no polling of tables. While somebody waits, a timer compares the file's version, which
+takes two microseconds for all shards of the process together. Only when it changed, one of those who wait
+asks the tables what is new, for all.
 """
 
 from __future__ import annotations
 
 import asyncio
 import errno
-import sqlite3
 from collections import defaultdict
-from collections.abc import Hashable
+from typing import TYPE_CHECKING
 
 from streamfn.local.schema import queue_channel, shard_channel
-from streamfn.stores.database import Changes, Database
 from streamfn.stores.sqlite import channel as lease_channel
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Hashable
+
+    from streamfn.stores.database import Changes, Database
 
 _SOON, _LATER = 0.02, 0.05
 """Seconds between two looks at the version: while other processes write, and while they do not."""
@@ -67,7 +71,9 @@ class Watch:
                     _wake(future, ask=False)
 
     async def catch_up(self) -> None:
-        """Afterwards everything is known that any process had committed before. Nearly free if nothing was."""
+        """Afterwards everything is known that any process had committed before. Nearly free if nothing
+        was.
+        """
         version = self._database.version()
         if version == self._version and version >= 0:
             return

@@ -1,7 +1,8 @@
 """One SQLite file, used from the event loop by several processes at once, without losing what it was told.
 
-Writes that come while another is under way are done together, in one transaction and with one fsync. Nothing here
-starts a task: whoever finds the line idle runs the next group for all who wait, and hands on. Threads are anyio's.
+Writes that come while another is under way are done together, in one transaction and with one fsync. Nothing
+here starts a task: whoever finds the line idle runs the next group for all who wait, and hands on. Threads
+are anyio's.
 """
 
 from __future__ import annotations
@@ -78,7 +79,9 @@ class _Line:
         self._limiter = anyio.CapacityLimiter(1)
 
     async def do(self, work: Callable[[Any], T], *, durable: bool = False) -> T:
-        """What `work` returns or raises. Cancelled before it began, it never runs; after that, it is done first."""
+        """What `work` returns or raises. Cancelled before it began, it never runs; after that, it is done
+        first.
+        """
         job = _Job(work, durable)
         self._waiting.append(job)
         try:
@@ -160,9 +163,10 @@ class _Line:
 class Database:
     """A SQLite file with a schema of its own, open for reads and writes.
 
-    `scripts` are the steps of the schema, oldest first; a file that knows fewer is brought up to date, one that
-    knows more is refused. Everything raises OSError where the file cannot be used: full disk (ENOSPC), locked by
-    another process for too long (EBUSY), damaged (EIO), not ours to write (EACCES); what raised was not done.
+    `scripts` are the steps of the schema, oldest first; a file that knows fewer is brought up to date, one
+    that knows more is refused. Everything raises OSError where the file cannot be used: full disk (ENOSPC),
+    locked by another process for too long (EBUSY), damaged (EIO), not ours to write (EACCES); what raised
+    was not done.
     """
 
     def __init__(
@@ -198,8 +202,8 @@ class Database:
     async def write(self, work: Callable[[Transaction], T], *, durable: bool = True) -> T:
         """Does `work` in a transaction, with that of others. Durable when it returns, even if the power goes.
 
-        Without `durable`, a power failure may undo it; the end of the process does not. If `work` raises, nothing of
-        it was done.
+        Without `durable`, a power failure may undo it; the end of the process does not. If `work` raises,
+        nothing of it was done.
         """
         return await self._writes.do(work, durable=durable)
 
@@ -208,10 +212,11 @@ class Database:
         return await self._reads.do(work)
 
     def version(self) -> int:
-        """A number that is another after every commit, of whichever process; below 0 when it cannot be told now.
+        """A number that is another after every commit, of whichever process; below 0 when it cannot be told
+        now.
 
-        The one call that is made on the event loop. It does not wait: it compares a few bytes of shared memory, and
-        where they are locked it gives up.
+        The one call that is made on the event loop. It does not wait: it compares a few bytes of shared
+        memory, and where they are locked it gives up.
         """
         if self._watcher is None:
             raise _closed(self.path)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from anyio.lowlevel import checkpoint
 
-from streamfn.core.leasing import Lease
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from streamfn.core.leasing import Lease
 
 
 class MemoryLeaseStore:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Hashable, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from streamfn.core.leasing import Checkpoint, Lease
 from streamfn.stores.database import Database, Transaction
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Hashable, Sequence
+    from pathlib import Path
 
 LEASE_SCHEMA = """
 CREATE TABLE leases (

@@ -1,4 +1,4 @@
-"""The embedded broker passes the suites of sources, destinations and lease stores, on real files, in virtual time."""
+"""The embedded broker passes the suites of sources, destinations and lease stores, on real files."""
 
 from __future__ import annotations
 

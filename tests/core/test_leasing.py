@@ -138,7 +138,7 @@ def test_shares_come_to_differ_by_at_most_one(owners, workers, offsets, order):
     )
 )
 def test_of_two_who_believe_to_own_a_shard_only_one_commits(steps):
-    """Looks and acts interleave as they like, clocks run as they like: workers act on what they saw long ago."""
+    """Looks and acts interleave, clocks run as they like: workers act on what they saw long ago."""
     table = Table(free(4))
     members = [Member(f"w{number}", table) for number in range(3)]
     committed: dict[str, list[int]] = {key: [-1] for key in table.rows}

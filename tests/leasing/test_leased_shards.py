@@ -86,7 +86,9 @@ class Reader:
     lag = None
 
     def __init__(self, source: Source, lease: Lease) -> None:
-        self.shape: EventShape = KinesisShape("arn:aws:kinesis:local:000000000000:stream/s", lease.key, "local")
+        self.shape: EventShape = KinesisShape(
+            "arn:aws:kinesis:local:000000000000:stream/s", lease.key, "local"
+        )
         self._source = source
         self._key = lease.key
         self._after = lease.checkpoint.position
@@ -445,7 +447,9 @@ def test_a_worker_is_dead_only_if_its_process_is_known_to_be_gone() -> None:
     from streamfn.leasing import is_dead_here, worker_name
 
     assert not is_dead_here(worker_name())
-    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    gone = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True
+    )
     assert is_dead_here(f"{socket.gethostname()}-{int(gone.stdout)}-0123456789ab")
     assert not is_dead_here(f"elsewhere-{os.getpid()}-0123456789ab")
     assert not is_dead_here("somebody")

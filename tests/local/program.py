@@ -1,6 +1,6 @@
 """What the crash tests start, kill and watch: a process that says on its standard output what it has done.
 
-    python program.py ROLE STATE_DIR
+python program.py ROLE STATE_DIR
 """
 
 from __future__ import annotations

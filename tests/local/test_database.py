@@ -14,7 +14,15 @@ import anyio
 import pytest
 
 from streamfn.errors import ConfigurationError, SourceError
-from streamfn.local import Broker, LocalDestination, LocalQueue, LocalStream, QueueMessage, StreamOptions, admin
+from streamfn.local import (
+    Broker,
+    LocalDestination,
+    LocalQueue,
+    LocalStream,
+    QueueMessage,
+    StreamOptions,
+    admin,
+)
 from streamfn.local.schema import FILE
 from streamfn.ports import Assigned, Checkpoint, Message, Subscription
 from streamfn.stores import SqliteLeaseStore, database
@@ -249,17 +257,16 @@ async def test_a_file_that_was_closed_is_an_error(tmp_path):
 
 
 async def test_closing_ends_those_who_wait(tmp_path):
-    async with anyio.create_task_group() as tasks:
-        async with Broker(tmp_path / FILE, clock=clock) as broker:
-            waiting = anyio.Event()
+    async with anyio.create_task_group() as tasks, Broker(tmp_path / FILE, clock=clock) as broker:
+        waiting = anyio.Event()
 
-            async def wait() -> None:
-                with pytest.raises(OSError, match="was closed"):
-                    waiting.set()
-                    await broker.watch.wait("channel", 0, 1000)
+        async def wait() -> None:
+            with pytest.raises(OSError, match="was closed"):
+                waiting.set()
+                await broker.watch.wait("channel", 0, 1000)
 
-            tasks.start_soon(wait)
-            await waiting.wait()
+        tasks.start_soon(wait)
+        await waiting.wait()
 
 
 async def test_users_of_a_file_share_one_broker_and_the_last_closes_it(tmp_path):

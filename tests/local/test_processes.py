@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import anyio
@@ -49,10 +49,8 @@ class Process:
     async def kill(self) -> None:
         """kill -9, and hears what it said before."""
         self._process.kill()
-        try:
+        with suppress(anyio.EndOfStream, anyio.IncompleteRead):
             await self.until(lambda _: False)
-        except (anyio.EndOfStream, anyio.IncompleteRead):
-            pass
         await self._process.wait()
 
     def holds(self) -> set[str]:

@@ -1,4 +1,4 @@
-"""Queues of the embedded broker: receipts, FIFO groups, deduplication, dead letters, and looking without taking."""
+"""Queues of the embedded broker: receipts, groups, deduplication, dead letters, and looking on."""
 
 from __future__ import annotations
 
@@ -111,7 +111,9 @@ async def test_a_queues_retention_removes_old_messages(broker, tmp_path):
 async def test_a_message_received_too_often_becomes_a_dead_letter(broker, tmp_path):
     options = {"visibility_timeout": 5, "max_receive_count": 3, "dead_letter": "dead"}
     async with opened(tmp_path, "q", **options) as shard:
-        (message_id,) = await broker.send(await broker.queue("q"), [QueueMessage(b"poison", "key", (("h", b"1"),))])
+        (message_id,) = await broker.send(
+            await broker.queue("q"), [QueueMessage(b"poison", "key", (("h", b"1"),))]
+        )
         for count in range(1, 4):
             (record,) = await take(shard, wait=100)
             assert record.receive_count == count
@@ -232,9 +234,9 @@ class TestFifo:
         assert list(await broker.send(queue, [message, message])) == [first, first]
         async with opened(tmp_path, "q.fifo") as shard:
             records = await take(shard)
-            assert [(record.id, (record.attributes or {})["MessageDeduplicationId"]) for record in records] == [
-                (first, "once")
-            ]
+            assert [
+                (record.id, (record.attributes or {})["MessageDeduplicationId"]) for record in records
+            ] == [(first, "once")]
             await shard.ack(records)
             await anyio.sleep(200)
             assert list(await broker.send(queue, [message])) == [first], "also when it is done already"
@@ -251,7 +253,9 @@ class TestFifo:
 
     async def test_a_message_without_a_group_is_in_the_default_one(self, broker, tmp_path):
         destination = LocalDestination("local:queue/q.fifo", state_dir=tmp_path, clock=clock)
-        await destination.send([Message(b"1"), Message(b"2"), Message(b"3", "g", (("MessageDeduplicationId", b"d"),))])
+        await destination.send(
+            [Message(b"1"), Message(b"2"), Message(b"3", "g", (("MessageDeduplicationId", b"d"),))]
+        )
         await destination.send([Message(b"3", "g", (("MessageDeduplicationId", b"d"),))])
         await destination.close()
         async with opened(tmp_path, "q.fifo") as shard:
@@ -262,7 +266,9 @@ class TestFifo:
                 ("g", 3),
             ]
             event = shard.shape.to_event(records)["Records"][0]
-            assert {"MessageGroupId", "SequenceNumber", "MessageDeduplicationId"} <= event["attributes"].keys()
+            assert {"MessageGroupId", "SequenceNumber", "MessageDeduplicationId"} <= event[
+                "attributes"
+            ].keys()
             assert event["messageAttributes"] == {}
 
     async def test_many_groups_and_readers_keep_the_order(self, broker, tmp_path):

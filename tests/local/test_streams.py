@@ -87,9 +87,9 @@ async def test_retention_by_age_removes_what_is_older_and_nothing_else(broker):
     await broker.put(stream, numbered(10, 10))
     await anyio.sleep(30)
     await broker.put(stream, numbered(1, 20))
-    assert [int(r.value or b"") for r in await admin.peek_stream(broker, "s", shard=0, after=-1, limit=99)] == [
-        *range(10, 21)
-    ]
+    assert [
+        int(r.value or b"") for r in await admin.peek_stream(broker, "s", shard=0, after=-1, limit=99)
+    ] == [*range(10, 21)]
 
 
 async def test_retention_by_count_and_by_bytes(broker):
@@ -118,7 +118,9 @@ async def test_a_position_that_was_removed_is_said_to_be_lost(broker, tmp_path):
 
 
 @pytest.mark.parametrize(("policy", "goes_on_with"), [("trim_horizon", [3, 4, 5]), ("latest", [6])])
-async def test_a_lost_position_is_passed_over_where_the_option_says_so(broker, tmp_path, policy, goes_on_with):
+async def test_a_lost_position_is_passed_over_where_the_option_says_so(
+    broker, tmp_path, policy, goes_on_with
+):
     stream = await broker.stream("s", StreamOptions(shards=1, max_records=3))
     await broker.put(stream, numbered(3))
     async with reading(tmp_path, on_position_lost=policy) as shard:
@@ -243,7 +245,10 @@ def test_a_uri_that_is_wrong_says_what_and_how_to_put_it_right(uri, options, fie
 
 
 def test_a_stream_is_no_queue_and_a_queue_no_stream():
-    for cls, uri in ((LocalStream, "local:queue/q"), (type(LocalSource.from_uri("local:queue/q", {})), "local:s")):
+    for cls, uri in (
+        (LocalStream, "local:queue/q"),
+        (type(LocalSource.from_uri("local:queue/q", {})), "local:s"),
+    ):
         with pytest.raises(ConfigurationError):
             cls.from_uri(uri, {})
 

@@ -1,0 +1,9 @@
+"""Kafka for streamfn: topics as sources and as destinations.
+
+kafka://host:9092,other:9092/topic?sasl_username=me&sasl_password=env:KAFKA_PASSWORD
+"""
+
+from __future__ import annotations
+
+from streamfn_kafka.destination import KafkaDestination as KafkaDestination
+from streamfn_kafka.source import KafkaSource as KafkaSource

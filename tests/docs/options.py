@@ -1,0 +1,141 @@
+"""The tables of docs/configuration.md, made from the models. Run it to write them there anew."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic.alias_generators import to_pascal
+from pydantic.fields import FieldInfo
+
+from streamfn.config import FIFO, KAFKA, QUEUE, STREAM, EventSourceMapping, Kind
+from streamfn.config.aws import AwsForms
+from streamfn.config.fields import NotYet, Seconds, Whole
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "configuration.md"
+KINDS = (KAFKA, STREAM, QUEUE, FIFO)
+
+BEYOND = frozenset(
+    {
+        "filter",
+        "name",
+        "on_position_lost",
+        "ordering",
+        "retry_backoff",
+        "retry_delay",
+        "revoke_grace",
+        "when_destination_fails",
+    }
+)
+"""What Lambda does not have."""
+
+MEANING = {
+    "function": "The function, by name. Required; in Python it is the first argument.",
+    "source": "What is read: a URI, or in Python a source object. Required. AWS: `EventSourceArn`, or "
+    "`SelfManagedEventSource` with `Topics`.",
+    "name": "Unique, and part of the consumer group: another name begins anew. Else `function-source`.",
+    "enabled": "Off: it waits until it is resumed.",
+    "batch_size": "Most records of one invocation.",
+    "maximum_batching_window_in_seconds": "Longest wait for a batch to fill. With 0 whatever is there goes.",
+    "parallelization_factor": "Batches of one shard in flight at a time, split by key.",
+    "starting_position": "`TRIM_HORIZON`, `LATEST` or `AT_TIMESTAMP`: where a new group begins.",
+    "starting_position_timestamp": "With `AT_TIMESTAMP`: epoch seconds or ISO 8601.",
+    "on_failure": "Where records go that are given up. AWS: `DestinationConfig.OnFailure.Destination`.",
+    "maximum_record_age_in_seconds": "Older records are given up. -1: never.",
+    "maximum_retry_attempts": "Tries after the first. -1: without end (10 for Kafka with `OnFailure`).",
+    "bisect_batch_on_function_error": "Split a failed batch in two until the bad record is alone.",
+    "function_response_types": "`[ReportBatchItemFailures]`: the function's answer names what failed.",
+    "filter": "A predicate of a record; what it refuses counts as done. Python only.",
+    "consumer_group_id": "The group whose checkpoints are used. Else `app.mapping`.",
+    "tags": "Kept, and given no meaning.",
+    "ordering": "Which records wait for which: `shard`, `key` or `none`. Streams and Kafka only.",
+    "maximum_concurrency": "Batches in flight: of a queue in all (AWS: `ScalingConfig`); of a shard with "
+    "ordering `key` or `none`, which is beyond AWS.",
+    "when_destination_fails": "`block`: send until it is taken. `drop`: what AWS does, counted and logged.",
+    "on_position_lost": "When records were removed unread: `fail`, `trim_horizon` or `latest`.",
+    "revoke_grace": "Seconds that batches in flight have when their shard goes to another worker.",
+    "retry_backoff": "`{First, Factor, Cap}`: seconds between tries of a stream.",
+    "retry_delay": "Seconds until a failed message comes again. Else its visibility timeout decides.",
+}
+
+
+def options() -> str:
+    """Every option of a mapping."""
+    lines = [
+        "| option | Kafka | local stream | queue | FIFO queue | range | AWS | meaning |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, info in EventSourceMapping.model_fields.items():
+        both = f"`{info.alias}`<br>`{name}`"
+        defaults = " | ".join(_default(name, kind) for kind in KINDS)
+        aws = "beyond" if name in BEYOND else "yes"
+        lines.append(f"| {both} | {defaults} | {_range(info)} | {aws} | {MEANING[name]} |")
+    return "\n".join(lines)
+
+
+def forms() -> str:
+    """AWS's own forms of them, and what is not there yet."""
+    lines = ["| form | |", "| --- | --- |"]
+    for name, info in AwsForms.model_fields.items():
+        refused = any(isinstance(mark, NotYet) for mark in info.metadata)
+        lines.append(f"| `{info.alias or to_pascal(name)}` | {'not yet' if refused else 'taken'} |")
+    return "\n".join(lines)
+
+
+def page(text: str) -> str:
+    """The page with its tables made anew."""
+    for name, made in (("options", options()), ("forms", forms())):
+        begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
+        before, _, rest = text.partition(begin)
+        _, _, after = rest.partition(end)
+        text = f"{before}{begin}\n{made}\n{end}{after}"
+    return text
+
+
+def _default(name: str, kind: Kind) -> str:
+    if name in ("function", "source"):
+        return "required"
+    if name not in kind.takes:
+        return "-"
+    if name == "name":
+        return ""
+    known: dict[str, Any] = {
+        "batch_size": kind.batch_size,
+        "maximum_batching_window_in_seconds": kind.window,
+        "ordering": kind.ordering,
+        "starting_position": "TRIM_HORIZON",
+        "maximum_concurrency": 10,
+        "consumer_group_id": "",
+    }
+    value = known.get(name, EventSourceMapping.model_fields[name].get_default(call_default_factory=True))
+    match value:
+        case None | () | "":
+            return ""
+        case {}:
+            return ""
+        case bool():
+            return str(value).lower()
+        case Enum():
+            return f"`{value.value}`"
+        case int() | float():
+            return f"{value:g}"
+        case str():
+            return f"`{value}`"
+        case _:
+            return f"`{value.first:g}, {value.factor:g}, {value.cap:g}`"
+
+
+def _range(info: FieldInfo) -> str:
+    marks = [*info.metadata]
+    for part in get_args(info.annotation):
+        marks += getattr(part, "__metadata__", ())
+    for mark in marks:
+        if isinstance(mark, Whole | Seconds):
+            endless = "-1, " if isinstance(mark, Whole) and mark.or_infinite else ""
+            return f"{endless}{mark.low:g} to {mark.high:,.0f}"
+    return ""
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
