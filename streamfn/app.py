@@ -254,13 +254,10 @@ class App:
                 either.start_soon(until, self._stopping.wait())
 
     async def _live(self, plans: Iterable[tuple[MappingPlan, bool]], ready: asyncio.Future[None]) -> None:
-        import structlog
-
-        log = structlog.get_logger("streamfn")
-        debug = log.bind().is_enabled_for(logging.DEBUG)
-        self._telemetry = Fanout((self.counters, LogTelemetry(log, debug=debug), *self._extra_telemetry))
-        self._supervisor = Supervisor(self._mapping, self._telemetry, self._random)
         try:
+            log, debug = _logger()
+            self._telemetry = Fanout((self.counters, LogTelemetry(log, debug=debug), *self._extra_telemetry))
+            self._supervisor = Supervisor(self._mapping, self._telemetry, self._random)
             async with anyio.create_task_group() as tasks:
                 await tasks.start(self._supervisor.run)
                 for plan, enabled in plans:
@@ -415,6 +412,30 @@ class App:
             reserved = function.reserved_concurrency
             pool = self._pools[function.name] = Pool(THREADS if reserved is None else reserved)
         return pool
+
+
+def _logger() -> tuple[Any, bool]:
+    """Where log lines go, and whether debug lines do: structlog as the host has configured it.
+
+    Where it has not, the standard logger `streamfn`: a library that prints unasked is a nuisance.
+    """
+    import structlog
+
+    if structlog.is_configured():
+        log = structlog.get_logger("streamfn").bind()
+        asks = getattr(log, "is_enabled_for", None) or getattr(log, "isEnabledFor", None)
+        return log, asks is None or bool(asks(logging.DEBUG))
+    standard = logging.getLogger("streamfn")
+    log = structlog.wrap_logger(
+        standard,
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.processors.format_exc_info,
+            structlog.processors.KeyValueRenderer(key_order=["event"]),
+        ],
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )
+    return log, standard.isEnabledFor(logging.DEBUG)
 
 
 __all__ = ["App", "MappingStatus"]

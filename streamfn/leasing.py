@@ -111,7 +111,7 @@ class LeasedShards:
         group: str | None = None,
         note_limit: int = 65_536,
         lease_time: float = 30.0,
-        renew_every: float = 10.0,
+        renew_every: float | None = None,
         discover_every: float = 60.0,
         pause: Pause = anyio.sleep,
         is_dead: Callable[[str], bool] = lambda owner: False,
@@ -123,7 +123,7 @@ class LeasedShards:
         self.worker = worker_name()
         self.store = store
         self.lease_time = lease_time
-        self.renew_every = renew_every
+        self.renew_every = lease_time / 3 if renew_every is None else renew_every
         self.note_limit = note_limit
         self._source = source
         self._subscription = subscription

@@ -7,6 +7,8 @@ from enum import Enum
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from streamfn.core.records import Batch
 
 
@@ -37,7 +39,7 @@ class Failed:
 
     type: str
     message: str
-    stack: tuple[str, ...] = ()
+    stack: Sequence[str] = ()
     cause: Cause = Cause.FUNCTION
 
     def payload(self, request_id: str) -> dict[str, object]:

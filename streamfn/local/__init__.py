@@ -7,7 +7,7 @@ the environment's STREAMFN_STATE_DIR, or `.streamfn`.
 
 from streamfn.local.broker import Broker as Broker
 from streamfn.local.destination import LocalDestination as LocalDestination
-from streamfn.local.queues import QueueMessage as QueueMessage
+from streamfn.local.messages import QueueMessage as QueueMessage
 from streamfn.local.queues import QueueOptions as QueueOptions
 from streamfn.local.source import LocalQueue as LocalQueue
 from streamfn.local.source import LocalSource as LocalSource

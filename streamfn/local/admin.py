@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from streamfn.errors import ConfigurationError
-from streamfn.local import queues, streams
+from streamfn.local import messages, queues, streams
 from streamfn.local.queues import Queue, QueueOptions
 from streamfn.local.schema import PER_PARENT
 from streamfn.local.streams import Stream, lease_group
@@ -98,7 +98,7 @@ async def purge_stream(broker: Broker, name: str) -> int:
 async def purge(broker: Broker, name: str) -> int:
     """Removes all messages of a queue, those in flight too: how many there were."""
     return await broker.database.write(
-        lambda transaction: queues.purge(transaction, _queue(transaction.connection, name))
+        lambda transaction: messages.purge(transaction, _queue(transaction.connection, name))
     )
 
 
@@ -107,14 +107,14 @@ async def delete_messages(broker: Broker, name: str, message_ids: Collection[str
 
     def work(transaction: Transaction) -> int:
         queue = _queue(transaction.connection, name)
-        return queues.remove(transaction, queue, _numbers(transaction.connection, queue, message_ids))
+        return messages.remove(transaction, queue, _numbers(transaction.connection, queue, message_ids))
 
     return await broker.database.write(work)
 
 
 async def delete_queue(broker: Broker, name: str) -> bool:
     """Removes a queue; whether there was one."""
-    return await broker.database.write(lambda transaction: queues.delete(transaction, name))
+    return await broker.database.write(lambda transaction: messages.delete(transaction, name))
 
 
 async def delete_stream(broker: Broker, name: str) -> bool:
@@ -223,10 +223,10 @@ def _list_queues(connection: sqlite3.Connection, now: float) -> Sequence[QueueSt
 def _peek(connection: sqlite3.Connection, name: str, limit: int, after: int) -> Sequence[QueueRecord]:
     queue = _queue(connection, name)
     rows = connection.execute(
-        f"SELECT {queues.MESSAGE} FROM messages WHERE id > ? AND id < ? ORDER BY id LIMIT ?",
+        f"SELECT {messages.MESSAGE} FROM messages WHERE id > ? AND id < ? ORDER BY id LIMIT ?",
         (max(after, queue.id * PER_PARENT), (queue.id + 1) * PER_PARENT, limit),
     ).fetchall()
-    records = [queues.record_of(row, 0, 0.0, fifo=queue.fifo) for row in rows]
+    records = [messages.record_of(row, 0, 0.0, fifo=queue.fifo) for row in rows]
     for record in records:
         record.receive_count -= 1  # it was not received by this
     return records
@@ -250,7 +250,8 @@ def _redrive(
     rows = [
         row
         for row in connection.execute(
-            f"SELECT {queues.MESSAGE} FROM messages WHERE id >= ? AND id < ? AND visible_at <= ? ORDER BY id",
+            f"SELECT {messages.MESSAGE} FROM messages "
+            "WHERE id >= ? AND id < ? AND visible_at <= ? ORDER BY id",
             (queue.id * PER_PARENT, (queue.id + 1) * PER_PARENT, now),
         )
         if wanted is None or row[4] in wanted
@@ -265,5 +266,5 @@ def _redrive(
             )
         by_target.setdefault(target, []).append(row)
     for target, moved in by_target.items():
-        queues.move(transaction, queues.ensure(transaction, target, QueueOptions(), now), moved, None, now)
-    return queues.remove(transaction, queue, [row[0] for row in rows])
+        messages.move(transaction, queues.ensure(transaction, target, QueueOptions(), now), moved, None, now)
+    return messages.remove(transaction, queue, [row[0] for row in rows])

@@ -13,8 +13,9 @@ from weakref import WeakKeyDictionary
 
 import anyio
 
+from streamfn.local import messages as queue_messages
 from streamfn.local import queues, streams
-from streamfn.local.queues import Queue, QueueMessage, QueueOptions, Receipt, Received
+from streamfn.local.queues import Queue, QueueOptions
 from streamfn.local.schema import SCRIPTS
 from streamfn.local.streams import Put, Stream, StreamOptions
 from streamfn.local.watch import Watch
@@ -26,7 +27,12 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from streamfn.core.records import Record
+    from streamfn.local.messages import QueueMessage, Receipt, Received
     from streamfn.ports import Clock, Message
+
+
+_AS_IT_IS = StreamOptions()
+_AS_IT_STANDS = QueueOptions()
 
 
 class Broker:
@@ -87,10 +93,10 @@ class Broker:
 
     # ------------------------------------------------------------------------------------------- streams
 
-    async def stream(self, name: str, options: StreamOptions = StreamOptions()) -> Stream:  # noqa: B008 - frozen
+    async def stream(self, name: str, options: StreamOptions = _AS_IT_IS) -> Stream:
         """The stream of that name, made if need be. Raises ConfigurationError where it has other shards."""
         found = await self.database.read(lambda connection: streams.find(connection, name))
-        if found is not None and options == StreamOptions():
+        if found is not None and options == _AS_IT_IS:
             return found
         now = self.clock()
         return await self.database.write(lambda transaction: streams.ensure(transaction, name, options, now))
@@ -105,10 +111,10 @@ class Broker:
 
     # -------------------------------------------------------------------------------------------- queues
 
-    async def queue(self, name: str, options: QueueOptions = QueueOptions()) -> Queue:  # noqa: B008 - frozen
+    async def queue(self, name: str, options: QueueOptions = _AS_IT_STANDS) -> Queue:
         """The queue of that name, made if need be: a FIFO queue if the name ends in `.fifo`."""
         found = await self.database.read(lambda connection: queues.find(connection, name))
-        if found is not None and options == QueueOptions():
+        if found is not None and options == _AS_IT_STANDS:
             return found
         now = self.clock()
         return await self.database.write(lambda transaction: queues.ensure(transaction, name, options, now))
@@ -120,7 +126,9 @@ class Broker:
         if not messages:
             return ()
         now = self.clock()
-        return await self.database.write(lambda transaction: queues.send(transaction, queue, messages, now))
+        return await self.database.write(
+            lambda transaction: queue_messages.send(transaction, queue, messages, now)
+        )
 
     async def receive(self, queue: Queue, limit: int) -> Received:
         """Up to `limit` visible messages, hidden for the queue's visibility timeout. Cancelled, none are."""
@@ -128,7 +136,7 @@ class Broker:
         now = self.clock()
 
         def work(transaction: Transaction) -> Received:
-            taken.append(queues.receive(transaction, queue, limit, now))
+            taken.append(queue_messages.receive(transaction, queue, limit, now))
             return taken[-1]
 
         try:
@@ -145,7 +153,7 @@ class Broker:
         receipts = _receipts(records)
         if not receipts:
             return 0
-        return await self.database.write(lambda transaction: queues.ack(transaction, queue, receipts))
+        return await self.database.write(lambda transaction: queue_messages.ack(transaction, queue, receipts))
 
     async def release(self, queue: Queue, records: Sequence[Record], delay: float) -> None:
         """Makes messages visible after `delay` seconds; with 0 the receive does not count."""
@@ -153,7 +161,8 @@ class Broker:
         if receipts:
             now = self.clock()
             await self.database.write(
-                lambda transaction: queues.release(transaction, queue, receipts, delay, now), durable=False
+                lambda transaction: queue_messages.release(transaction, queue, receipts, delay, now),
+                durable=False,
             )
 
     async def extend(self, queue: Queue, records: Sequence[Record], seconds: float) -> None:
@@ -162,7 +171,8 @@ class Broker:
         if receipts:
             now = self.clock()
             await self.database.write(
-                lambda transaction: queues.extend(transaction, queue, receipts, seconds, now), durable=False
+                lambda transaction: queue_messages.extend(transaction, queue, receipts, seconds, now),
+                durable=False,
             )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Self
 
@@ -9,13 +10,15 @@ import anyio
 
 from streamfn.errors import SourceError
 from streamfn.local.broker import Broker
+from streamfn.local.messages import QueueMessage
 from streamfn.local.naming import Place, parse
-from streamfn.local.queues import Queue, QueueMessage
 from streamfn.local.streams import Stream
 from streamfn.ports import FailureFormat, Message, SendFailure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from streamfn.local.queues import Queue
 
 _DEDUPLICATION = "MessageDeduplicationId"
 
@@ -37,9 +40,7 @@ class LocalDestination:
 
     @classmethod
     def from_uri(cls, uri: str, options: Mapping[str, object]) -> Self:
-        """`local:NAME`, `local:stream/NAME` or `local:queue/NAME`. Raises ConfigurationError naming the
-        fix.
-        """
+        """`local:NAME`, or `local:queue/NAME`. Raises ConfigurationError naming the option and the fix."""
         return cls(uri, **options)
 
     @property
@@ -47,12 +48,25 @@ class LocalDestination:
         return f"local:queue/{self._place.name}" if self._place.is_queue else f"local:{self._place.name}"
 
     async def send(self, messages: Sequence[Message]) -> Sequence[SendFailure]:
+        try:
+            await self._send(messages)
+        except OSError as error:
+            if error.errno != errno.ENOENT:
+                raise
+            # It was deleted since we opened it, and what is sent to is made.
+            async with self._opening:
+                if self._target is not None:
+                    broker = self._target[0]
+                    self._target = broker, await _target(broker, self._place)
+            await self._send(messages)
+        return ()
+
+    async def _send(self, messages: Sequence[Message]) -> None:
         broker, target = await self._open()
         if isinstance(target, Stream):
             await broker.put(target, messages)
         else:
             await broker.send(target, [_queue_message(message, target) for message in messages])
-        return ()
 
     async def check(self) -> None:
         try:

@@ -82,7 +82,6 @@ class LocalStream:
                 subscription,
                 group=group,
                 lease_time=place.lease_time,
-                renew_every=place.lease_time / 3,
                 pause=_Pause(broker, group),
                 is_dead=is_dead_here,
             )

@@ -101,9 +101,20 @@ def get(connection: sqlite3.Connection, name: str) -> Stream:
 
 
 def ensure(transaction: Transaction, name: str, options: StreamOptions, now: float) -> Stream:
-    """The stream, made if need be. Raises ConfigurationError where it has another number of shards."""
+    """The stream, made if need be. Raises ConfigurationError where it is in use with other shards."""
     connection = transaction.connection
     stream = find(connection, name)
+    other = stream is not None and options.shards not in (None, len(stream.shards))
+    if stream is not None and other and not _is_used(connection, stream):
+        # Made by somebody who did not care, a destination say: it becomes what is asked for now.
+        delete(transaction, name)
+        options = StreamOptions(
+            options.shards,
+            options.retention if options.retention is not None else stream.retention,
+            options.max_records if options.max_records is not None else stream.max_records,
+            options.max_bytes if options.max_bytes is not None else stream.max_bytes,
+        )
+        stream = None
     if stream is None:
         connection.execute("INSERT INTO streams (name, created_at) VALUES (?, ?)", (name, now))
         row = connection.execute("SELECT id FROM streams WHERE name = ?", (name,)).fetchone()
@@ -112,11 +123,10 @@ def ensure(transaction: Transaction, name: str, options: StreamOptions, now: flo
                 "INSERT INTO shards (stream, number, changed) VALUES (?, ?, ?)",
                 (*row, number, transaction.stamp),
             )
-    elif options.shards not in (None, len(stream.shards)):
+    elif other:
         raise ConfigurationError(
-            f"local:{name} has {len(stream.shards)} shards, and {options.shards} are asked for: "
-            "the number stays "
-            "as it was made, or the records of a key would be out of order",
+            f"local:{name} has {len(stream.shards)} shards, and {options.shards} are asked for: the number "
+            "stays once it was written or read, or the records of a key would be out of order",
             field="shards",
             fix=f"leave the option out, or write to a stream of another name, or delete local:{name}",
         )
@@ -125,6 +135,17 @@ def ensure(transaction: Transaction, name: str, options: StreamOptions, now: flo
         if value is not None and field.name != "shards":
             connection.execute(f"UPDATE streams SET {field.name} = ? WHERE name = ?", (value, name))
     return get(connection, name)
+
+
+def _is_used(connection: sqlite3.Connection, stream: Stream) -> bool:
+    prefix = lease_group(stream.name, "")
+    return bool(
+        connection.execute(
+            "SELECT EXISTS (SELECT 1 FROM shards WHERE stream = ? AND next > 0) "
+            "OR EXISTS (SELECT 1 FROM leases WHERE substr(grp, 1, ?) = ?)",
+            (stream.id, len(prefix), prefix),
+        ).fetchone()[0]
+    )
 
 
 def delete(transaction: Transaction, name: str) -> bool:

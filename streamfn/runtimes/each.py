@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ import orjson
 from streamfn.core.outcomes import Failed, Succeeded
 from streamfn.core.policies import Ordering
 from streamfn.errors import TooManyRequests
+from streamfn.runtimes.frames import Frames
 
 if TYPE_CHECKING:
     from streamfn.core.records import Batch, Record
@@ -105,8 +105,7 @@ class _Failures:
         if self._ordering is Ordering.KEY and record.key is not None:
             self._keys.add(record.key)
         if self._first is None:
-            frames = traceback.format_tb(error.__traceback__)
-            self._first = Failed(type(error).__name__, str(error), tuple(frames[1:] or frames))
+            self._first = Failed(type(error).__name__, str(error), Frames(error.__traceback__))
 
     def outcome(self) -> Succeeded:
         return Succeeded(failed=frozenset(self._failed), error=self._first)

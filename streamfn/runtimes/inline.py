@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import traceback
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -13,6 +12,7 @@ from streamfn.core.records import Batch
 from streamfn.errors import TooManyRequests
 from streamfn.functions import Call, Context, FunctionSpec
 from streamfn.runtimes.each import EachRecord
+from streamfn.runtimes.frames import Frames
 from streamfn.runtimes.thread import in_thread
 
 if TYPE_CHECKING:
@@ -122,6 +122,4 @@ def failure(error: BaseException) -> Outcome:
         case SystemExit():
             return Failed("Runtime.ExitError", f"the function called exit({error.code!r})", cause=Cause.CRASH)
         case _:
-            # The first frame is streamfn's own call of the handler; the user's code begins after it.
-            frames = traceback.format_tb(error.__traceback__)
-            return Failed(type(error).__name__, str(error), tuple(frames[1:] or frames))
+            return Failed(type(error).__name__, str(error), Frames(error.__traceback__))

@@ -254,6 +254,8 @@ class Database:
     def _prepare(self, connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+        # After a burst the log gives back what it took beyond four times its usual size.
+        connection.execute(f"PRAGMA journal_size_limit = {4 * _CHECKPOINT_PAGES * _PAGE_SIZE}")
         connection.execute("PRAGMA synchronous = FULL")
         self._full = True
         connection.execute("BEGIN IMMEDIATE")

@@ -453,3 +453,47 @@ def test_a_worker_is_dead_only_if_its_process_is_known_to_be_gone() -> None:
     assert is_dead_here(f"{socket.gethostname()}-{int(gone.stdout)}-0123456789ab")
     assert not is_dead_here(f"elsewhere-{os.getpid()}-0123456789ab")
     assert not is_dead_here("somebody")
+
+
+async def test_a_hundred_shards_are_renewed_in_time():
+    store = MemoryLeaseStore()
+    async with Worker(store, Source(*nodes(100))).running() as worker:
+        await anyio.sleep(105)
+        assert len(worker.shards) == 100
+        assert worker.reasons == []
+        assert {lease.counter for lease in await store.list(GROUP)} == {11}
+
+
+async def test_a_shard_whose_lease_was_removed_is_lost():
+    store = MemoryLeaseStore()
+    async with Worker(store, Source(*nodes(1))).running() as worker:
+        await anyio.sleep(0.001)
+        (lease,) = await store.list(GROUP)
+        await store.delete(GROUP, lease)
+        await anyio.sleep(11)
+        assert worker.reasons == [Reason.LOST]
+
+
+async def test_a_read_that_waits_ends_when_the_shard_is_lost():
+    store = MemoryLeaseStore()
+    async with Worker(store, Source(*nodes(1))).running() as worker:
+        await anyio.sleep(0.001)
+        (lease,) = await store.list(GROUP)
+        await store.update(GROUP, lease, lease.moved("another"))
+        began = anyio.current_time()
+        with pytest.raises(ShardLost):
+            await worker.shards["shard-0"].read(1, 1000)
+        assert anyio.current_time() - began < 11
+
+
+async def test_a_worker_that_leaves_takes_nothing_more():
+    store = MemoryLeaseStore()
+    async with AsyncExitStack() as running:
+        first, second = [
+            await running.enter_async_context(Worker(store, Source(*nodes(4))).running()) for _ in range(2)
+        ]
+        await anyio.sleep(100)
+        for shard_id in tuple(second.shards):
+            await second.shards.pop(shard_id).close()
+        await anyio.sleep(15)
+        assert (len(first.shards), len(second.shards)) == (4, 0)

@@ -72,12 +72,28 @@ async def test_keys_that_are_no_text_and_headers_come_back_as_they_were(broker, 
 
 
 async def test_the_number_of_shards_stays_as_it_was_made(broker, tmp_path):
-    await broker.stream("s", StreamOptions(shards=2))
+    stream = await broker.stream("s", StreamOptions(shards=2))
+    await broker.put(stream, numbered(1))
     assert len((await broker.stream("s", StreamOptions(shards=2, retention=60))).shards) == 2
     with pytest.raises(ConfigurationError, match="has 2 shards, and 3 are asked for") as error:
         await LocalStream("s", state_dir=tmp_path, shards=3).check()
     assert error.value.field == "shards"
     assert len((await broker.stream("other")).shards) == 4
+
+
+async def test_a_stream_that_nobody_used_yet_gets_the_shards_that_are_asked_for(broker, tmp_path):
+    destination = LocalDestination("local:s?retention=60", state_dir=tmp_path, clock=clock)
+    await destination.check()
+    stream = await broker.stream("s", StreamOptions(shards=1))
+    assert (len(stream.shards), stream.retention) == (1, 60)
+    # Who had it open before goes on with what it is now.
+    await destination.send(numbered(3))
+    await destination.close()
+    assert len(await admin.peek_stream(broker, "s", shard=0, after=-1, limit=10)) == 3
+    await broker.stream("read")
+    async with LocalStream("read", state_dir=tmp_path, clock=clock).shards(Subscription("group")):
+        with pytest.raises(ConfigurationError):
+            await broker.stream("read", StreamOptions(shards=1))
 
 
 async def test_retention_by_age_removes_what_is_older_and_nothing_else(broker):
