@@ -116,22 +116,21 @@ def _documents(stream: Bytes, key: str | None) -> Iterator[Line]:
 
 
 def _rows(stream: Bytes, key: str | None) -> Iterator[Line]:
-    reader = csv.DictReader(io.TextIOWrapper(stream, "utf-8-sig", errors="surrogateescape", newline=""))
-    # Asking for the names is what moves the reader past their line.
-    columns = reader.fieldnames or ()
+    reader = csv.reader(io.TextIOWrapper(stream, "utf-8-sig", errors="surrogateescape", newline=""))
+    columns = next((row for row in reader if row), [])
     if key is not None and key not in columns:
         known = ", ".join(columns) or "none"
         raise ConfigurationError(f"there is no column {key!r}", field="--key", fix=f"take one of: {known}")
     number = reader.line_num + 1
     for row in reader:
         begun, number = number, reader.line_num + 1
-        if None in row or None in row.values():
-            count = sum(value is not None for name, value in row.items() if name is not None)
-            also = len(row.get(None) or ())
-            yield Line(begun, None, f"has {count + also} fields, the first line has {len(columns)}")
+        if not row:
+            continue
+        if len(row) != len(columns):
+            yield Line(begun, None, f"has {len(row)} fields, the first line has {len(columns)}")
             continue
         # A cell says nothing of its type: text stays text, and an empty one is a value that is missing.
-        document = {name: value or None for name, value in row.items()}
+        document = {name: value or None for name, value in zip(columns, row, strict=True)}
         try:
             yield Line(begun, Message(orjson.dumps(document), _key(document, key)))
         except orjson.JSONEncodeError:
