@@ -8,7 +8,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 	--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" $(UPGRADE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup fmt check lint form types layers spelling test test-fast test-integration test-lowest cov bench demo build lock clean
+.PHONY: help setup fmt check lint form types layers spelling test test-fast test-integration test-lowest cov cov-core bench demo build lock clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' Makefile
@@ -54,6 +54,11 @@ test-integration: setup ## tests against real brokers
 # The oldest releases have no wheels for the newest Pythons: use 3.11 or 3.12 here.
 test-lowest: .venv-lowest/.lowest ## the fast tests on the oldest dependencies that pyproject.toml allows
 	.venv-lowest/bin/python -m pytest $(FAST) $(ARGS)
+
+cov-core: setup ## every line and branch of the core, by its own tests
+	$(BIN)/coverage erase && $(BIN)/coverage run -m pytest tests/core -q $(ARGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --include 'streamfn/core/*' --fail-under 100
 
 cov: setup ## coverage of all tests: every line and branch of the core, most of the rest
 	$(BIN)/coverage erase && $(BIN)/coverage run -m pytest -m "not bench" $(ARGS)

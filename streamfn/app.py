@@ -379,7 +379,11 @@ class App:
 
         source = mapping.source
         if isinstance(source, str):
-            options = {"state_dir": self.state_dir, "on_position_lost": mapping.on_position_lost.value}
+            options = {
+                "state_dir": self.state_dir,
+                "on_position_lost": mapping.on_position_lost.value,
+                "revoke_grace": mapping.revoke_grace,
+            }
             source = plugins.source(source, options)
         kind = kind_of(source)
         mapping.check(kind, now=self._clock())

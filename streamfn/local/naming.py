@@ -58,6 +58,8 @@ def parse(uri: str, options: Mapping[str, object]) -> Place:
     )
     clock: Any = given.pop("clock", time.time)  # noqa: TID251 - where nobody gives one
     lost = str(given.pop("on_position_lost", "fail"))
+    # Said to every source. Here a shard that is given back waits for its worker anyway.
+    given.pop("revoke_grace", None)
     known = _QUEUE if kind == "queue" else _STREAM
     values = {option: _value(uri, known, option, value) for option, value in given.items()}
     if lost not in _ON_POSITION_LOST:
