@@ -418,7 +418,7 @@ class LeasedShard:
         # Tried again soon: a try that hangs or fails must leave time for the next, and for other shards.
         self.due_at = min(now + self._leases.renew_every / 4, self._ours_until)
         reason = "no answer in time"
-        with anyio.move_on_at(self.due_at):
+        with anyio.CancelScope(deadline=self.due_at):
             try:
                 async with self._changing:
                     # A commit may have come between, which is as good; and what is given back stays so.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 # Shared machines are slow now and then; a test that hangs is ended by pytest-timeout.
@@ -17,3 +18,9 @@ settings.register_profile(
     "nightly", max_examples=5000, stateful_step_count=100, deadline=None, suppress_health_check=_patient
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """asyncio is the one loop there is; modules that run in virtual time override this."""
+    return "asyncio"
