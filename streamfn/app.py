@@ -355,6 +355,14 @@ class App:
         delivery = mapping.delivery_policy(kind)
         destination = self.destination_of(mapping)
         if destination is not None:
+            if destination.name == source.name:
+                # Developer Guide, kafka-on-failure-destination; true of every source, or failures go in circles.
+                raise ConfigurationError(
+                    f"{source.name} is the source itself",
+                    field="DestinationConfig",
+                    where=mapping.name,
+                    fix="send failures elsewhere",
+                )
             self._destinations.append(destination)
         return MappingPlan(
             name=mapping.name,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
+from streamfn import ConfigurationError
 from streamfn.core.envelopes import FailureFormat
 from streamfn.telemetry import DestinationDeliveryFailed
 from streamfn.testing.clock import clock
@@ -77,3 +78,11 @@ async def test_a_destination_by_record_gets_one_message_a_record_with_its_payloa
     ]
     assert dead.sent[0]["requestContext"]["functionArn"].endswith(":f:$LATEST")
     assert dead.sent[0]["responsePayload"]["errorMessage"] == "bad record 0"
+
+
+async def test_failures_may_not_go_back_into_their_source(bench: Bench) -> None:
+    app = bench.declare(Calls(), "local:here", on_failure="local:here")
+    with pytest.raises(ConfigurationError, match="is the source itself"):
+        await app.start()
+    with pytest.raises(ConfigurationError, match="is the topic that the mapping reads"):
+        bench.declare(Calls(), "kafka://h:9092/t", app=bench.new_app(), on_failure="kafka://h:9092/t")
