@@ -218,16 +218,16 @@ class GroupClient:
         """All partitions of the topic that are known."""
         return frozenset(self._consumer.partitions_for_topic(self._topic) or ())
 
-    async def committed(self) -> dict[int, tuple[int, str]]:
-        """Offset and metadata of every partition of the topic that has a commit.
+    async def committed(self, partitions: Collection[int]) -> dict[int, tuple[int, str]]:
+        """Offset and metadata of those of the partitions that have a commit.
 
         Raises Unavailable, and never takes a coordinator that is not ready for one that knows of nothing.
         """
-        answer = await self._ask(OffsetFetchRequest(self._group, [(self._topic, sorted(self.partitions))]))
+        answer = await self._ask(OffsetFetchRequest(self._group, [(self._topic, sorted(partitions))]))
         self._judge(getattr(answer, "error_code", 0))
         found = {}
-        for _, partitions in answer.topics:
-            for partition, offset, metadata, code in partitions:
+        for _, rows in answer.topics:
+            for partition, offset, metadata, code in rows:
                 self._judge(code)
                 if offset != _UNSET:
                     found[partition] = offset, metadata or ""

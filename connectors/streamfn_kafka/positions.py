@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import anyio
@@ -75,8 +76,10 @@ class Positions:
         """
         waiting_since = self._clock()
         while True:
-            committed = await patiently(self._client.committed)
-            missing = self._client.partitions - committed.keys()
+            # Others may know of new partitions before we do, and we be assigned one of them.
+            every = self._client.partitions | set(partitions)
+            committed = await patiently(partial(self._client.committed, every))
+            missing = every - committed.keys()
             if missing.isdisjoint(partitions):
                 return {partition: Start(*committed[partition]) for partition in partitions}
             decides = _FIRST in partitions and _FIRST in missing

@@ -186,7 +186,7 @@ async def test_committed_offsets_are_found_while_the_coordinator_still_loads(clu
         async with cluster.within(60):
             while True:
                 try:
-                    committed = await client.committed()
+                    committed = await client.committed(range(partitions))
                 except Unavailable:
                     refused += 1
                 else:

@@ -146,8 +146,8 @@ async def test_a_slow_function_keeps_its_partitions(cluster: Cluster, tmp_path: 
     topic = await cluster.topic(2)
     await fill(cluster, topic, 40)
     options = {"batch_size": 10, "maximum_batching_window_in_seconds": 0, "consumer_group_id": topic}
-    async with workers(tmp_path, cluster, topic, "max_poll_interval=1", **options) as group:
-        group.start(function=function, seconds=5)
+    async with workers(tmp_path, cluster, topic, "max_poll_interval=1&session_timeout=2", **options) as group:
+        group.start(function=function, seconds=3)
         await cluster.until(lambda: cluster.members(topic), PATIENCE)
         before = await cluster.members(topic)
         await group.until_done(40)
