@@ -356,7 +356,7 @@ class App:
         destination = self.destination_of(mapping)
         if destination is not None:
             if destination.name == source.name:
-                # Developer Guide: kafka-on-failure-destination. Anywhere else failures would go in circles too.
+                # Developer Guide: kafka-on-failure-destination. Elsewhere failures would go in circles too.
                 raise ConfigurationError(
                     f"{source.name} is the source itself",
                     field="DestinationConfig",

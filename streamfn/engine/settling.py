@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from streamfn.core.checkpoints import CheckpointTracker, Held, Progress
 from streamfn.core.policies import Ordering
@@ -17,11 +17,15 @@ from streamfn.ports import Checkpoint, QueueShard, StreamShard, Telemetry
 from streamfn.telemetry import SettlementFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from streamfn.core.delivery import Decision
     from streamfn.core.records import Batch, Record
     from streamfn.engine.plan import MappingPlan
+
+
+Start: TypeAlias = "Callable[[Callable[[], Coroutine[Any, Any, None]]], object]"
+"""Runs something in a task of the worker's group."""
 
 
 class Settler(Protocol):
@@ -38,8 +42,8 @@ class Settler(Protocol):
     async def open(self) -> None:
         """Before the first read."""
 
-    async def work(self) -> None:
-        """Runs beside the worker until it is cancelled: commits, or keeps records hidden."""
+    def begin(self, start: Start) -> None:
+        """From now on, what goes on beside the worker (commits, hiding records) is started by this."""
 
     def track(self, records: Sequence[Record]) -> Sequence[Record]:
         """Notes records as read. Gives those that are to be delivered."""
@@ -84,7 +88,10 @@ class Cumulative:
         self._many = plan.delivery.ordering is not Ordering.SHARD or plan.parallelization_factor > 1
         self._delivering = False
         self._written: Checkpoint | None = None
-        self._wanted = asyncio.Event()
+        self._wanted = False
+        """Whether there is something to commit."""
+        self._committing = False
+        self._start: Start
         self._lock = asyncio.Lock()
         self.congested = False
 
@@ -100,19 +107,29 @@ class Cumulative:
     async def open(self) -> None:
         await self._commit()
 
-    async def work(self) -> None:
+    def begin(self, start: Start) -> None:
+        self._start = start
+
+    def _want_commit(self) -> None:
+        """Has a task commit, if none does: an idle shard has none."""
+        self._wanted = True
+        if not self._committing:
+            self._committing = True
+            self._start(self._commit_while_wanted)
+
+    async def _commit_while_wanted(self) -> None:
         # With many lanes a checkpoint carries ranges and costs more to write, so it is written less often.
         pause = 0.1 if self._many else 0.005
-        while True:
-            await self._wanted.wait()
-            self._wanted.clear()
+        while self._wanted:
+            self._wanted = False
             try:
                 await self._commit()
             except (OSError, SourceError) as error:
                 self._report("commit", error)
-                self._wanted.set()
+                self._wanted = True
                 await asyncio.sleep(1.0)
             await asyncio.sleep(pause)
+        self._committing = False
 
     def track(self, records: Sequence[Record]) -> Sequence[Record]:
         self._tracker.track(records)
@@ -133,7 +150,7 @@ class Cumulative:
             before = self._tracker.committable
             self._tracker.resolve(records)
             if self._many or self._tracker.committable != before:
-                self._wanted.set()
+                self._want_commit()
 
     async def settle(self, taken: Batch, decision: Decision) -> tuple[Batch, ...]:
         if self._held and taken.records:
@@ -174,7 +191,7 @@ class Cumulative:
                 # With many lanes only the first record keeps its count: the others will find other
                 # neighbours.
                 self._held[first] = Held(first, 1 if self._many else len(part), part.attempt)
-                self._wanted.set()
+                self._want_commit()
 
     async def _commit(self, *, running: bool = True) -> None:
         async with self._lock:
@@ -222,7 +239,10 @@ class Individual:
     async def open(self) -> None:
         """Nothing to do: the queue knows all."""
 
-    async def work(self) -> None:
+    def begin(self, start: Start) -> None:
+        start(self._keep_hidden)
+
+    async def _keep_hidden(self) -> None:
         # A third of the timeout leaves time for two failed tries before anything comes back.
         pause = max(self._shard.visibility_timeout / 3, 0.5)
         while True:

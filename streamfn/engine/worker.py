@@ -21,6 +21,7 @@ from streamfn.core.outcomes import Cause, Failed, Outcome
 from streamfn.core.policies import Ordering
 from streamfn.core.records import Batch, Record
 from streamfn.engine.settling import Cumulative, Individual
+from streamfn.engine.signal import Signal
 from streamfn.errors import ShardClosed, ShardLost
 from streamfn.functions import Call, Context
 from streamfn.ports import Clock, Reason, Shard, Telemetry
@@ -37,8 +38,11 @@ if TYPE_CHECKING:
     from streamfn.engine.pool import Pool
     from streamfn.engine.routing import Router
 
-READ_WAIT = 10.0
-"""Seconds that one read waits for records. A drain does not wait for it where reads can be cancelled."""
+READ_WAIT = 60.0
+"""Seconds that one read of a stream waits for records. A drain ends it where reads can be cancelled."""
+
+POLL_WAIT = 10.0
+"""The same for a queue, where a poller that finds nothing ends if another waits."""
 
 _READ_AHEAD = 1000
 """Records that a shard holds in memory at least, if batches are small: hides the source's latency."""
@@ -84,8 +88,8 @@ class Worker:
         self._runners = 0
         self._idle: list[Future[None]] = []
         self._timer: TimerHandle | None = None
-        self._room_made = asyncio.Event()
-        self._resting = asyncio.Event()
+        self._room_made = Signal()
+        self._resting = Signal()
         self._tasks: TaskGroup
         self._scope = anyio.CancelScope()
         self._reading = anyio.CancelScope()
@@ -110,7 +114,7 @@ class Worker:
             with self._scope:
                 await self._settler.open()
                 async with anyio.create_task_group() as self._tasks:
-                    self._tasks.start_soon(self._settler.work)
+                    self._settler.begin(self._tasks.start_soon)
                     await self._intake()
                     if self._reason is Reason.ENDED:
                         while self.in_flight or len(self._lanes):
@@ -194,7 +198,7 @@ class Worker:
         await self._room_made.wait()
 
     async def _read(self, limit: int) -> None:
-        records = await self._shard.read(limit, READ_WAIT)
+        records = await self._shard.read(limit, POLL_WAIT if self._queue else READ_WAIT)
         if self.on_read is not None and not self.on_read(len(records)):
             self.drain()
         if records:
@@ -263,7 +267,7 @@ class Worker:
         records: list[Record] = []
         with self._until_drain() as reading:
             while not records:
-                records += await self._filter(await self._shard.read(limit, READ_WAIT))
+                records += await self._filter(await self._shard.read(limit, POLL_WAIT))
             with suppress(ShardClosed):
                 while len(records) < limit and (more := await self._shard.read(limit - len(records), 0.0)):
                     records += await self._filter(more)
