@@ -48,6 +48,9 @@ class Throughput:
         servers = kafka_server()
         records = settings.size(self._records, 2000)
         topic = settings.run(filled_topic(servers, self._partitions, records))
+        # Once unmeasured: a broker is slow until it has compiled its code, and so is a client until it is imported.
+        settings.run(self._bare(servers, topic, records))
+        settings.run(self._native(servers, topic, records))
         yield {
             "bare": lambda: settings.run(self._bare(servers, topic, records)),
             "native": lambda: settings.run(self._native(servers, topic, records)),

@@ -95,7 +95,7 @@ class Worker:
         self._reading = anyio.CancelScope()
         """What a drain ends at once: waiting for records, for room, or for a retry."""
         self._reason: Reason | None = None
-        self.ended = asyncio.Event()
+        self.ended = Signal()
         """Set when the last commit is made."""
         self.in_flight = 0
         """Records being delivered."""

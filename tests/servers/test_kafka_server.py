@@ -14,7 +14,7 @@ import anyio.to_thread
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
-from . import kafka
+from . import kafka, kafka_ways
 from .kafka import KafkaServer, add_partitions, create_topic, need_restart, run_kafka
 
 # The first run of all fetches the jars.
@@ -89,7 +89,7 @@ async def test_restart_keeps_data_and_port(server: KafkaServer, how: str) -> Non
     await produce(server.bootstrap, topic, 0, 100)
     before = server.bootstrap
     await anyio.to_thread.run_sync(getattr(server, how))
-    assert not kafka.broker_answers(before)
+    assert not kafka_ways.broker_answers(before)
     await anyio.to_thread.run_sync(server.start)
     assert server.running
     assert server.bootstrap == before
@@ -101,10 +101,10 @@ async def test_freeze_and_thaw(server: KafkaServer) -> None:
     need_restart(server)
     server.freeze()
     try:
-        assert not kafka.broker_answers(server.bootstrap, timeout=0.2)
+        assert not kafka_ways.broker_answers(server.bootstrap, timeout=0.2)
     finally:
         server.thaw()
-    assert kafka.broker_answers(server.bootstrap, timeout=10)
+    assert kafka_ways.broker_answers(server.bootstrap, timeout=10)
 
 
 @pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"])
@@ -137,7 +137,7 @@ async def test_tls(server: KafkaServer) -> None:
 
 
 def test_failed_start_shows_the_log_and_leaves_nothing() -> None:
-    way = kafka.find_kafka()
+    way = kafka_ways.find_kafka()
     if isinstance(way, str) or way.kind != "java":
         pytest.skip("only for a broker of our own")
     broken = KafkaServer(way, {"num.io.threads": "0"})
@@ -161,22 +161,22 @@ def test_close_ends_the_process(server: KafkaServer) -> None:
 def test_reason_when_there_is_no_way(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    monkeypatch.delenv(kafka.ADDRESS_ENV, raising=False)
+    monkeypatch.delenv(kafka_ways.ADDRESS_ENV, raising=False)
     monkeypatch.delenv("JAVA_HOME", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
-    kafka._find_local.cache_clear()
-    request.addfinalizer(kafka._find_local.cache_clear)
-    reason = kafka.find_kafka()
+    kafka_ways._find_local.cache_clear()
+    request.addfinalizer(kafka_ways._find_local.cache_clear)
+    reason = kafka_ways.find_kafka()
     assert isinstance(reason, str)
     assert "java" in reason
     assert "docker" in reason
 
 
 def test_address_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(kafka.ADDRESS_ENV, "127.0.0.1:1")
-    way = kafka.find_kafka()
-    assert way == kafka.Way("external", address="127.0.0.1:1")
-    server = KafkaServer(kafka.Way("external", address="127.0.0.1:1"))
+    monkeypatch.setenv(kafka_ways.ADDRESS_ENV, "127.0.0.1:1")
+    way = kafka_ways.find_kafka()
+    assert way == kafka_ways.Way("external", address="127.0.0.1:1")
+    server = KafkaServer(kafka_ways.Way("external", address="127.0.0.1:1"))
     assert not server.features.can_restart
     with pytest.raises(RuntimeError, match="not ours"):
         server.stop()
