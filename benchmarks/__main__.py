@@ -41,7 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(file=sys.stderr)
     if options.scenarios:
         results = [result for result in results if _asked_for(result.scenario.name, options.scenarios)]
-    report.show(results)
+    if options.markdown:
+        print(report.as_markdown(results))
+    else:
+        report.show(results)
     if options.json is not None:
         text = json.dumps(report.document(results, settings), indent=2, ensure_ascii=False)
         options.json.write_text(text + "\n", encoding="utf-8")
@@ -82,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
         "scenarios", nargs="*", metavar="SCENARIO", help="a name, or how some names begin (all)"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there too")
+    parser.add_argument("--markdown", action="store_true", help="print the table as documentation has it")
     parser.add_argument("--quick", action="store_true", help="see that it runs; the figures mean nothing")
     parser.add_argument("--repeat", type=int, metavar="N", help="measure each side so often (5; --quick: 1)")
     parser.add_argument("--strict", action="store_true", help="exit with 1 unless every target holds")

@@ -12,13 +12,13 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer  # type: ignore[import-untyped]
 
 from benchmarks.scenario import NotHere
-from tests.servers import kafka
+from tests.servers import kafka, kafka_ways
 
 
 @functools.cache
 def kafka_server() -> str:
     """The address of a broker, started with the first use and ended with this process. Raises NotHere."""
-    way = kafka.find_kafka()
+    way = kafka_ways.find_kafka()
     if isinstance(way, str):
         raise NotHere(way)
     server = kafka.KafkaServer(way, heap="1g")

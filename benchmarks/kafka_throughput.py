@@ -48,7 +48,7 @@ class Throughput:
         servers = kafka_server()
         records = settings.size(self._records, 2000)
         topic = settings.run(filled_topic(servers, self._partitions, records))
-        # Once unmeasured: a broker is slow until it has compiled its code, and so is a client until it is imported.
+        # Once unmeasured: a broker is slow until its code is compiled, and a client until it is imported.
         settings.run(self._bare(servers, topic, records))
         settings.run(self._native(servers, topic, records))
         yield {

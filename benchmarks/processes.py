@@ -17,7 +17,7 @@ from benchmarks.scenario import Scenario, Settings, Side, Target
 
 _STREAMFN = [sys.executable, "-m", "streamfn"]
 _WINDOW = 60
-"""Seconds for which idle mappings are watched, in one piece: what they do, they do every 10 to 60 seconds, together."""
+"""Seconds for which idle mappings are watched, in one piece: some things they do together and seldom."""
 
 
 class Starting:

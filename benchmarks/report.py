@@ -62,6 +62,13 @@ def show(results: Sequence[Result]) -> None:
             print(f"{result.scenario.name} was not measured: {result.skipped}")
 
 
+def as_markdown(results: Sequence[Result]) -> str:
+    """The table as documentation has it."""
+    lines = ["| " + " | ".join(_COLUMNS) + " |", "|---|--:|---|--:|--:|---|---|"]
+    lines += ["| " + " | ".join(_row(result)) + " |" for result in results]
+    return "\n".join(lines)
+
+
 def _row(result: Result) -> tuple[str, ...]:
     target = result.scenario.target
     return (
