@@ -175,6 +175,8 @@ class KafkaServer:
             self._container.get_wrapped_container().pause()
         elif self._process is not None:
             self._process.send_signal(signal.SIGSTOP)
+            # Under load some threads go on for a while, and could still answer.
+            os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WNOWAIT)
 
     def thaw(self) -> None:
         """Go on after ``freeze``."""
