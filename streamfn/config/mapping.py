@@ -190,6 +190,11 @@ class EventSourceMapping(BaseModel):
         raise ConfigurationErrors(found)
 
     @classmethod
+    def default(cls, name: str) -> Any:
+        """What an option is when nobody gives it."""
+        return {} if name == "tags" else cls.model_fields[name].default
+
+    @classmethod
     def also_takes(cls) -> dict[str, str]:
         """AWS's forms that are no fields, by name: for hints."""
         return dict.fromkeys(NAMES.values(), "")
@@ -255,7 +260,7 @@ class EventSourceMapping(BaseModel):
                 name, f"Unsupported {_aws(name)} parameter for given event source mapping type.", fix
             )
             for name in sorted(self.model_fields_set - kind.takes, key=_aws)
-            if getattr(self, name) != type(self).model_fields[name].get_default(call_default_factory=True)
+            if getattr(self, name) != self.default(name)
             for fix in [f"a {kind.name} does not take it: remove it{_INSTEAD.get((name, kind.name), '')}"]
         ]
         size, window = self._batch_size(kind), self._window(kind)

@@ -108,7 +108,7 @@ def _default(name: str, kind: Kind) -> str:
         "maximum_concurrency": 10,
         "consumer_group_id": "",
     }
-    value = known.get(name, EventSourceMapping.model_fields[name].get_default(call_default_factory=True))
+    value = known.get(name, EventSourceMapping.default(name))
     match value:
         case None | () | "":
             return ""
