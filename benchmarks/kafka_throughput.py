@@ -90,8 +90,8 @@ class Throughput:
 
 
 GROUPS = (
-    Throughput(1, 100, 40_000),
-    Throughput(4, 100, 40_000),
-    Throughput(1, 500, 100_000),
-    Throughput(4, 500, 100_000),
+    Throughput(1, 100, 80_000),
+    Throughput(4, 100, 80_000),
+    Throughput(1, 500, 200_000),
+    Throughput(4, 500, 200_000),
 )

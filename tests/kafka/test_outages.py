@@ -289,8 +289,12 @@ async def test_the_broker_goes_and_comes_back_under_load(cluster: Cluster, tmp_p
         await group.until_done(records)
         group.assert_order_held()
         assert group.twice() <= 2 * 4 * 8 * 500
+
+        async def all_committed() -> bool:
+            return sum((await cluster.committed(topic, f"{topic}.m")).values()) == records
+
+        await cluster.until(all_committed, PATIENCE)
         await group.end()
-    assert sum((await cluster.committed(topic, f"{topic}.m")).values()) == records
 
 
 async def test_a_drain_without_a_broker_ends(cluster: Cluster, tmp_path: Path) -> None:

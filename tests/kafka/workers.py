@@ -66,7 +66,9 @@ class Workers:
         worker.wait(10)
 
     async def stop(self, worker: subprocess.Popen[bytes]) -> None:
-        """Asks for a drain, and it is one."""
+        """Asks for a drain, and it is one. Before it is up a signal would just end it."""
+        log = self.folder / f"worker-{self.running.index(worker)}.log"
+        await self.cluster.until(lambda: "worker_started" in log.read_text(), PATIENCE)
         worker.send_signal(signal.SIGTERM)
         assert await to_thread.run_sync(worker.wait, 40) == 0, self.logs()
 
