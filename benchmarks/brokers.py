@@ -77,6 +77,8 @@ async def bare_loop(
     batch: int,
     function: Callable[[Sequence[Any]], Awaitable[None]],
     is_done: Callable[[], bool],
+    *,
+    commit: bool = True,
 ) -> None:
     """At least once by hand: fetch, call, commit."""
     async with consumer(servers, topic) as consuming:
@@ -84,5 +86,5 @@ async def bare_loop(
             found = await consuming.getmany(timeout_ms=500, max_records=batch)
             for records in found.values():
                 await function(records)
-            if found:
+            if found and commit:
                 await consuming.commit()

@@ -71,6 +71,13 @@ class Latency:
             "bare",
             Target("difference", at_most=2),
         ),
+        Scenario(
+            "kafka-latency-uncommitted",
+            "the same, beside a loop that never commits: nothing can be faster, and nothing is kept",
+            "ms",
+            "streamfn",
+            "uncommitted",
+        ),
     )
 
     def repeats(self, settings: Settings) -> int:
@@ -84,6 +91,7 @@ class Latency:
         seconds = settings.size(3, 1)
         yield {
             "bare": lambda: settings.run(self._bare(servers, rate, seconds)),
+            "uncommitted": lambda: settings.run(self._bare(servers, rate, seconds, commit=False)),
             "streamfn": lambda: settings.run(self._streamfn(servers, rate, seconds)),
         }
 
@@ -96,7 +104,7 @@ class Latency:
         await bare_loop(servers, topic, 1, nothing, lambda: watch.is_done)
         return await watch.rate()
 
-    async def _bare(self, servers: str, rate: float, seconds: int) -> float:
+    async def _bare(self, servers: str, rate: float, seconds: int, *, commit: bool = True) -> float:
         trip = Trip(rate, seconds)
 
         async def arrived(batch: Sequence[Any]) -> None:
@@ -105,7 +113,7 @@ class Latency:
         async with asyncio.TaskGroup() as tasks:
             topic = await trip.begin(servers)
             tasks.create_task(trip.produce(servers, topic))
-            await bare_loop(servers, topic, 1, arrived, trip.done.is_set)
+            await bare_loop(servers, topic, 1, arrived, trip.done.is_set, commit=commit)
         return trip.p99
 
     async def _streamfn(self, servers: str, rate: float, seconds: int) -> float:
