@@ -75,6 +75,12 @@ class StreamShard(Shard, Protocol):
         """Characters that a checkpoint's note may have."""
 
     @property
+    def commit_interval(self) -> float:
+        """Seconds that should lie between two commits; 0 where a commit is cheap. One that comes sooner is
+        taken all the same.
+        """
+
+    @property
     def lag(self) -> int | None:
         """Records known to wait after those read; None when unknown."""
 
@@ -187,6 +193,8 @@ class Message:
     body: bytes
     key: str | None = None
     headers: Headers = ()
+    name: str | None = None
+    """What it is called where destinations name things: an object's key in S3."""
 
 
 @dataclass(frozen=True, slots=True)

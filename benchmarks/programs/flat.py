@@ -32,6 +32,7 @@ class EndlessShard:
     shape = KinesisShape("arn:aws:kinesis:local:000000000000:stream/endless", "0", "local")
     checkpoint = Checkpoint(-1)
     note_limit = 4096
+    commit_interval = 0.0
     lag = None
 
     def __init__(self) -> None:

@@ -65,6 +65,7 @@ class KafkaShard:
         self.id = str(partition)
         self.shape = shape
         self.note_limit = note_limit
+        self.commit_interval = 0.0
         self.next_fetch = checkpoint.position + 1
         """What the fetch loop brings is never before it."""
         self.next_read = self.next_fetch

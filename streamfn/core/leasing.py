@@ -11,6 +11,7 @@ An owner that is dead does not answer, and its lease runs out.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -60,9 +61,12 @@ class Lease:
 _ASK = "ask:"
 
 
-def request(key: str, worker: str) -> Lease:
-    """The row by which a worker asks for a shard that another has. There is one a shard at most."""
-    return Lease(_ASK + key, owner=worker)
+def request(key: str, worker: str, counter: int = 0) -> Lease:
+    """The row by which a worker asks for a shard that another has. There is one a shard at most.
+
+    A worker never gives a counter twice: who sees the same again takes the row for one that nobody renewed.
+    """
+    return Lease(_ASK + key, owner=worker, counter=counter)
 
 
 def requested(lease: Lease) -> str | None:
@@ -145,7 +149,9 @@ class LeaseView:
     since: Mapping[str, float] = field(default_factory=dict)
     """When this worker first saw each counter as it is now, by its own clock."""
     shards: Mapping[str, ShardNode] | None = None
-    """What the source still has; None before it was asked."""
+    """What the source had when it was asked last; None before that."""
+    gone: frozenset[str] = frozenset()
+    """Leases whose shards it had no more. A lease that appeared after it was asked is none of these."""
     held: frozenset[str] = frozenset()
     """Shards this worker is reading or giving back."""
     declined: frozenset[str] = frozenset()
@@ -163,17 +169,38 @@ class LeaseView:
         declined: Collection[str] = (),
         dead: Collection[str] = (),
     ) -> LeaseView:
-        """The view after one more look at the table. Without `shards`, what the source had before."""
+        """The view after one more look at the table. `shards` is what the source had later than that;
+        without it, nothing is known but what was known before.
+        """
         rows = {lease.key: lease for lease in leases}
         since = {key: now if self._moved(lease) else self.since[key] for key, lease in rows.items()}
-        known = self.shards if shards is None else {shard.id: shard for shard in shards}
+        known, gone = self.shards, self.gone & rows.keys()
+        if shards is not None:
+            known = {shard.id: shard for shard in shards}
+            gone = frozenset(rows.keys() - known.keys())
         return LeaseView(
-            self.lease_time, rows, since, known, frozenset(held), frozenset(declined), frozenset(dead)
+            self.lease_time,
+            rows,
+            since,
+            known,
+            gone,
+            frozenset(held),
+            frozenset(declined),
+            frozenset(dead),
         )
 
     def expired(self, lease: Lease, now: float) -> bool:
         """Whether nobody moved its counter for the lease time, or its owner is known to be dead."""
         return lease.owner in self.dead or now - self.since[lease.key] > self.lease_time
+
+    def next_expiry(self, now: float) -> float:
+        """When the first of the leases that others have would be free, if nobody moved its counter."""
+        ends = (
+            since + self.lease_time
+            for key, since in self.since.items()
+            if key not in self.held and self.leases[key].owner is not None
+        )
+        return min((end for end in ends if end >= now), default=math.inf)
 
     def may_start(self, lease: Lease) -> bool:
         """Whether all that its shard came from is done: ended, never to be read, or removed by retention."""
@@ -181,7 +208,7 @@ class LeaseView:
 
     def is_forgotten(self, lease: Lease) -> bool:
         """Whether it ended, its shard is gone, and no shard came from it that is still without a lease."""
-        if not lease.ended or self.shards is None or lease.key in self.shards:
+        if not lease.ended or self.shards is None or lease.key not in self.gone:
             return False
         return all(lease.key not in shard.parents or key in self.leases for key, shard in self.shards.items())
 
@@ -191,7 +218,7 @@ class LeaseView:
 
     def _is_over(self, key: str) -> bool:
         lease = self.leases.get(key)
-        return lease is None or lease.ended or (self.shards is not None and key not in self.shards)
+        return lease is None or lease.ended or key in self.gone
 
 
 @dataclass(frozen=True, slots=True)

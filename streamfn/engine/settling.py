@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from streamfn.core.checkpoints import CheckpointTracker, Held, Progress
 from streamfn.core.policies import Ordering
+from streamfn.engine.signal import Signal
 from streamfn.errors import ShardLost, SourceError
 from streamfn.ports import Checkpoint, QueueShard, StreamShard, Telemetry
 from streamfn.telemetry import SettlementFailed
@@ -88,16 +89,23 @@ class Cumulative:
         self._many = plan.delivery.ordering is not Ordering.SHARD or plan.parallelization_factor > 1
         self._delivering = False
         self._written: Checkpoint | None = None
+        self._written_at = 0.0
         self._wanted = False
         """Whether there is something to commit."""
         self._committing = False
         self._start: Start
         self._lock = asyncio.Lock()
-        self.congested = False
+        self._too_long = False
+        """The note of the last commit did not fit, so that there was none."""
 
     @property
     def unresolved(self) -> int:
         return self._tracker.unresolved
+
+    @property
+    def congested(self) -> bool:
+        # With everything resolved the note is a word: the next commit fits, and nobody would tell of it.
+        return self._too_long and self._tracker.unresolved > 0
 
     @property
     def position(self) -> int:
@@ -121,6 +129,7 @@ class Cumulative:
         # With many lanes a checkpoint carries ranges and costs more to write, so it is written less often.
         pause = 0.1 if self._many else 0.005
         while self._wanted:
+            await self._keep_interval()
             self._wanted = False
             try:
                 await self._commit()
@@ -130,6 +139,16 @@ class Cumulative:
                 await asyncio.sleep(1.0)
             await asyncio.sleep(pause)
         self._committing = False
+
+    async def _keep_interval(self) -> None:
+        """Waits until the shard's next commit is due. Not where the last one did not fit: nothing was
+        written.
+        """
+        interval = self._shard.commit_interval
+        if interval and not self._too_long:
+            wait = self._written_at + interval - asyncio.get_running_loop().time()
+            if wait > 0:
+                await asyncio.sleep(wait)
 
     def track(self, records: Sequence[Record]) -> Sequence[Record]:
         self._tracker.track(records)
@@ -205,7 +224,7 @@ class Cumulative:
                 done=tuple(self._tracker.resolved_ahead()) if self._many else (),
             )
             note = progress.encode(position, self._shard.note_limit)
-            self.congested = note is None
+            self._too_long = note is None
             while note is None and not running:
                 # The last word of this owner: what does not fit is delivered again.
                 progress = replace(progress, done=progress.done[: len(progress.done) // 2])
@@ -215,7 +234,7 @@ class Cumulative:
             checkpoint = Checkpoint(position, note)
             if checkpoint != self._written:
                 await self._shard.commit(checkpoint)
-                self._written = checkpoint
+                self._written, self._written_at = checkpoint, asyncio.get_running_loop().time()
 
     def _report(self, action: str, error: BaseException) -> None:
         reason = f"{type(error).__name__}: {error}"
@@ -223,13 +242,24 @@ class Cumulative:
 
 
 class Individual:
-    """Queues: each record is acknowledged or released, and kept hidden for as long as it is here."""
+    """Queues: each record is acknowledged or released, and kept hidden for as long as it is here.
+
+    Records are acknowledged beside the next read, one such request at a time. Not in FIFO queues, which give
+    no more of a group until it is done.
+    """
 
     def __init__(self, shard: QueueShard, plan: MappingPlan, telemetry: Telemetry) -> None:
         self._shard = shard
         self._plan = plan
         self._telemetry = telemetry
+        self._beside = plan.delivery.ordering is not Ordering.KEY
         self._here: dict[int, Record] = {}
+        self._done: Sequence[Record] = ()
+        """Being acknowledged."""
+        self._acked = Signal()
+        self._start: Start
+        self._hiding = asyncio.Lock()
+        """No record is hidden after it was released."""
         self.congested = False
 
     @property
@@ -240,6 +270,7 @@ class Individual:
         """Nothing to do: the queue knows all."""
 
     def begin(self, start: Start) -> None:
+        self._start = start
         start(self._keep_hidden)
 
     async def _keep_hidden(self) -> None:
@@ -247,11 +278,12 @@ class Individual:
         pause = max(self._shard.visibility_timeout / 3, 0.5)
         while True:
             await asyncio.sleep(pause)
-            if self._here:
-                try:
-                    await self._shard.extend(list(self._here.values()), self._shard.visibility_timeout)
-                except (OSError, SourceError) as error:
-                    self._report("extend", error)
+            async with self._hiding:
+                if self._here:
+                    try:
+                        await self._shard.extend(list(self._here.values()), self._shard.visibility_timeout)
+                    except (OSError, SourceError) as error:
+                        self._report("extend", error)
 
     def track(self, records: Sequence[Record]) -> Sequence[Record]:
         self._here.update((id(record), record) for record in records)
@@ -259,11 +291,28 @@ class Individual:
 
     async def resolve(self, records: Sequence[Record]) -> None:
         if records:
-            self._let_go(records)
-            try:
-                await self._shard.ack(records)
-            except (OSError, SourceError) as error:
-                self._report("ack", error)
+            await self._settled()
+            self._done = records
+            if self._beside:
+                self._start(self._ack)
+            else:
+                await self._ack()
+
+    async def _ack(self) -> None:
+        try:
+            await self._shard.ack(self._done)
+        except (OSError, SourceError) as error:
+            self._report("ack", error)
+        # Kept hidden until then: an acknowledgement may have to be tried again and again.
+        self._let_go(self._done)
+        self._done = ()
+        self._acked.set()
+
+    async def _settled(self) -> None:
+        """What is done is acknowledged."""
+        if self._done:
+            self._acked.clear()
+            await self._acked.wait()
 
     async def settle(self, taken: Batch, decision: Decision) -> tuple[Batch, ...]:
         done = list(decision.done)
@@ -284,18 +333,23 @@ class Individual:
         """Nothing to do: the queue counts receives itself."""
 
     async def forget(self, records: Sequence[Record]) -> None:
-        if records:
-            await self._release(records, 0.0)
+        await self._settled()
+        await self._release(records, 0.0)
 
     async def close(self, *, lost: bool) -> None:
-        await self.forget(list(self._here.values()))
+        if self._done:  # It was cut off.
+            await self._ack()
+        await self._release(list(self._here.values()), 0.0)
 
     async def _release(self, records: Sequence[Record], delay: float | None) -> None:
+        if not records:
+            return
         self._let_go(records)
-        try:
-            await self._shard.release(records, delay)
-        except (OSError, SourceError) as error:
-            self._report("release", error)
+        async with self._hiding:
+            try:
+                await self._shard.release(records, delay)
+            except (OSError, SourceError) as error:
+                self._report("release", error)
 
     def _let_go(self, records: Sequence[Record]) -> None:
         for record in records:

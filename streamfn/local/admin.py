@@ -187,7 +187,7 @@ def _groups(
         following, oldest, _ = ends[key]
         before = groups.get(name, GroupStatus(name, 0, ()))
         owners = {*before.owners} | ({owner} if owner is not None else set())
-        waiting = following - 1 - max(position, oldest - 1)
+        waiting = following - 1 - max(int(position), oldest - 1)
         groups[name] = GroupStatus(name, before.lag + waiting, tuple(sorted(owners)))
     return [groups[name] for name in sorted(groups)]
 

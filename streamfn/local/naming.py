@@ -58,13 +58,15 @@ def parse(uri: str, options: Mapping[str, object]) -> Place:
     )
     clock: Any = given.pop("clock", time.time)  # noqa: TID251 - where nobody gives one
     lost = str(given.pop("on_position_lost", "fail"))
-    # Said to every source. Here a shard that is given back waits for its worker anyway.
-    given.pop("revoke_grace", None)
+    # Said to every source. Here a shard that is given back waits for its worker anyway, and the engine waits
+    # for a window.
+    for said in ("revoke_grace", "maximum_batching_window_in_seconds"):
+        given.pop(said, None)
     known = _QUEUE if kind == "queue" else _STREAM
     values = {option: _value(uri, known, option, value) for option, value in given.items()}
     if lost not in _ON_POSITION_LOST:
         raise _wrong(uri, "on_position_lost", lost, f"one of {', '.join(_ON_POSITION_LOST)}")
-    lease_time = values.pop("lease_time", 30.0)
+    lease_time = values.pop("lease_time", 90.0)
     return Place(
         path,
         clock,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from streamfn.stores.sqlite import LEASE_SCHEMA
+from streamfn.stores.sqlite import LEASE_SCHEMA, WIDE_POSITIONS
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
@@ -98,7 +98,7 @@ CREATE INDEX deduplications_sent ON deduplications (queue, sent_at);
 CREATE INDEX leases_changed ON leases (changed)
 """
 
-SCRIPTS: Final = (LEASE_SCHEMA + ";" + _BROKER_SCHEMA,)
+SCRIPTS: Final = (LEASE_SCHEMA + ";" + _BROKER_SCHEMA, WIDE_POSITIONS)
 """The steps of the schema. A step that was released is never changed: a new one is added."""
 
 

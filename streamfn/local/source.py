@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger("streamfn.local")
 
+_LOOK = 10.0
+"""Seconds between two looks at the leases of a stream. Sooner than they are renewed, for a look also sees
+which owners are dead."""
 _SHORT = 0.1
 """Seconds of a wait so short that one does not rely on being told, but looks."""
 
@@ -82,6 +85,7 @@ class LocalStream:
                 subscription,
                 group=group,
                 lease_time=place.lease_time,
+                look_every=min(_LOOK, place.lease_time / 3),
                 pause=_Pause(broker, group),
                 is_dead=is_dead_here,
             )

@@ -32,6 +32,17 @@ INSERT INTO stamp VALUES (0)
 """
 """Tables of a database that holds leases; `changed` is the stamp of the last change of hands."""
 
+WIDE_POSITIONS = """
+ALTER TABLE leases RENAME COLUMN position TO narrow;
+ALTER TABLE leases ADD COLUMN position TEXT NOT NULL DEFAULT '-1';
+UPDATE leases SET position = narrow;
+ALTER TABLE leases DROP COLUMN narrow
+"""
+"""The next step: positions as text, for an integer of this database ends at 64 bits. Kinesis has 186."""
+
+LEASE_SCRIPTS = (LEASE_SCHEMA, WIDE_POSITIONS)
+"""The steps of a database of leases alone."""
+
 
 def channel(group: str) -> Hashable:
     """What `Database.on_commit` is told when leases of a group change hands."""
@@ -39,7 +50,7 @@ def channel(group: str) -> Hashable:
 
 
 class SqliteLeaseStore:
-    """A LeaseStore in a database that has `LEASE_SCHEMA`: one of its own, or another's.
+    """A LeaseStore in a database that took the steps of `LEASE_SCRIPTS`: one of its own, or another's.
 
     A renewal alone is not fsynced: after a power failure there is nobody left who would need it.
     """
@@ -51,7 +62,7 @@ class SqliteLeaseStore:
     @asynccontextmanager
     async def at(cls, path: str | Path) -> AsyncIterator[SqliteLeaseStore]:
         """A store with a file of its own, made if need be."""
-        database = Database(path, [LEASE_SCHEMA])
+        database = Database(path, LEASE_SCRIPTS)
         await database.open()
         try:
             yield cls(database)
@@ -119,9 +130,10 @@ def _one(transaction: Transaction, statement: str, row: Sequence[Any]) -> bool:
 def _row(lease: Lease) -> tuple[Any, ...]:
     place = lease.checkpoint
     parents = orjson.dumps(lease.parents).decode()
-    return lease.key, lease.owner, lease.counter, place.position, place.note, parents, lease.ended
+    return lease.key, lease.owner, lease.counter, str(place.position), place.note, parents, lease.ended
 
 
 def _lease(row: Sequence[Any]) -> Lease:
     key, owner, counter, position, note, parents, ended = row
-    return Lease(key, owner, counter, Checkpoint(position, note), tuple(orjson.loads(parents)), bool(ended))
+    place = Checkpoint(int(position), note)
+    return Lease(key, owner, counter, place, tuple(orjson.loads(parents)), bool(ended))

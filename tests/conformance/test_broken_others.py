@@ -102,6 +102,12 @@ async def create_overwrites(self: MemoryLeaseStore, group: str, lease: Any) -> b
     return new
 
 
+@breaks(LEASES, MemoryLeaseStore, "create", "test_a_lease_comes_back_as_it_was_created")
+async def create_keeps_as_many_digits_as_a_float(self: MemoryLeaseStore, group: str, lease: Any) -> bool:
+    place = replace(lease.checkpoint, position=int(float(lease.checkpoint.position)))
+    return self._groups[group].setdefault(lease.key, replace(lease, checkpoint=place)) is not lease
+
+
 @breaks(LEASES, MemoryLeaseStore, "create", "test_of_many_creators_exactly_one_succeeds")
 async def create_races(self: MemoryLeaseStore, group: str, lease: Any) -> bool:
     new = lease.key not in self._groups[group]

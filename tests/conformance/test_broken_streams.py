@@ -42,6 +42,20 @@ async def read_takes_before_it_waits(self: MemoryShard, limit: int, wait: float)
     return records or await shard_read(self, limit, wait)
 
 
+@breaks(STREAMS, MemoryShard, "commit_interval", "test_a_commit_that_comes_early_is_taken_all_the_same")
+@property
+def commit_interval_in_milliseconds(self: MemoryShard) -> float:
+    return 5000.0
+
+
+@breaks(STREAMS, MemoryShard, "commit", "test_a_commit_that_comes_early_is_taken_all_the_same")
+async def commit_drops_what_comes_early(self: MemoryShard, checkpoint: Checkpoint) -> None:
+    now = anyio.current_time()
+    if now - getattr(self, "committed_at", -1.0) >= 1.0:
+        await shard_commit(self, checkpoint)
+        self.committed_at = now  # type: ignore[attr-defined]
+
+
 @breaks(STREAMS, MemoryShard, "read", "test_a_read_brings_what_there_is")
 async def read_waits_for_a_full_batch(self: MemoryShard, limit: int, wait: float) -> Any:
     with anyio.move_on_after(wait):

@@ -28,7 +28,7 @@ from streamfn.local.streams import lease_group
 from streamfn.ports import Destination, LeaseStore, Message, QueueSource, StreamSource
 from streamfn.stores import SqliteLeaseStore
 from streamfn.stores.database import Database
-from streamfn.stores.sqlite import LEASE_SCHEMA
+from streamfn.stores.sqlite import LEASE_SCRIPTS
 from streamfn.testing.clock import clock, virtual_backend
 from streamfn.testing.conformance import (
     DestinationFeatures,
@@ -224,7 +224,7 @@ class TestLocalQueueAsDestination(DestinationSuite):
 
 class SqliteLeaseStoreHarness(LeaseStoreHarness):
     def __init__(self, path: Path) -> None:
-        self.database = Database(path, [LEASE_SCHEMA])
+        self.database = Database(path, LEASE_SCRIPTS)
 
     def store(self) -> LeaseStore:
         return SqliteLeaseStore(self.database)

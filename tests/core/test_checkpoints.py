@@ -20,7 +20,7 @@ from tests.core.made import stream
 class Tracking(RuleBasedStateMachine):
     """Records are read in chunks and resolved in any order; the model is a set."""
 
-    @initialize(start=st.sampled_from([-1, 0, 41]))
+    @initialize(start=st.sampled_from([-1, 0, 41, -1_700_000_000_000, 2**210]))
     def begin(self, start: int) -> None:
         self.start = start
         self.tracker = CheckpointTracker(start)
@@ -35,7 +35,7 @@ class Tracking(RuleBasedStateMachine):
         self.tracker.resolve(records)
         self.resolved.update(record.position for record in records)
 
-    @rule(gaps=st.lists(st.integers(1, 3), max_size=12), as_tuple=st.booleans())
+    @rule(gaps=st.lists(st.sampled_from([1, 1, 2, 3, 2**24, 2**210]), max_size=12), as_tuple=st.booleans())
     def track(self, gaps: list[int], as_tuple: bool) -> None:
         position = self.tracked[-1].position if self.tracked else self.start
         records: list[Record] = []
@@ -118,7 +118,8 @@ def test_records_that_are_filtered_out_in_the_middle_are_passed_with_the_others(
     assert (tracker.committable, tracker.unresolved, list(tracker.resolved_ahead())) == (5, 0, [])
 
 
-positions = st.integers(-1, 2**63)
+positions = st.one_of(st.integers(-1, 2**63), st.integers(-(2**41), -2), st.integers(2**180, 2**210))
+gaps = st.one_of(st.integers(1, 10**6), st.integers(2**60, 2**210))
 
 
 @st.composite
@@ -127,13 +128,14 @@ def notes(draw: st.DrawFn) -> tuple[int, Progress]:
     position = draw(positions)
     held = st.builds(
         Held,
-        st.integers(1, 10**6).map(lambda ahead: position + ahead),
+        gaps.map(lambda ahead: position + ahead),
         st.integers(1, 10_000),
         st.integers(0, 10**6),
     )
     ranges = []
     end = position
-    for gap, length in draw(st.lists(st.tuples(st.integers(1, 10**6), st.integers(0, 10**4)), max_size=30)):
+    lengths = st.one_of(st.integers(0, 10**4), gaps)
+    for gap, length in draw(st.lists(st.tuples(gaps, lengths), max_size=30)):
         ranges.append((end + gap, end + gap + length))
         end += gap + length
     batches = tuple(draw(st.lists(held, max_size=10)))
@@ -200,6 +202,23 @@ def test_text_of_another_writer_says_nothing(text: str) -> None:
 def test_numbers_that_do_not_add_up_are_damage_even_where_the_checksum_holds(numbers: bytes) -> None:
     with pytest.raises(ValueError, match="commit metadata at 7 is damaged"):
         Progress.decode("sfn1 z " + b64encode(zlib.compress(numbers)).decode(), 7)
+
+
+def test_a_shard_that_begins_at_an_instant_goes_on_at_positions_of_any_width() -> None:
+    tracker = CheckpointTracker(-1_700_000_000_000)
+    records: list[Record] = [StreamRecord(2**210 + (number << 90), b"") for number in range(4)]
+    tracker.track(records)
+    tracker.resolve(records[2:3])
+    assert tracker.committable == -1_700_000_000_000
+    done = tuple(tracker.resolved_ahead())
+    assert done == ((records[2].position, records[2].position),)
+    text = Progress(running=True, done=done).encode(tracker.committable, 4096)
+    assert text is not None
+    assert Progress.decode(text, tracker.committable).done == done
+    tracker.resolve(records[:2])
+    assert tracker.committable == records[2].position
+    tracker.resolve(records[3:])
+    assert (tracker.committable, tracker.unresolved) == (records[3].position, 0)
 
 
 def test_the_plain_cases_are_plain_words() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import replace
 
@@ -192,7 +193,7 @@ def test_children_wait_for_all_their_parents(edges, ends, trimmed):
         assert table.create(Lease(creation.shard.id, parents=creation.shard.parents))
     known = [node for node in nodes if int(node.id) not in trimmed]
     member = Member("w", table)
-    member.view = member.view.observe((), 0.0, shards=known)
+    member.view = member.view.observe(table.rows.values(), 0.0, shards=known)
     ended: set[int] = set()
     for number in ends:
         for lease in member.look().take:
@@ -326,6 +327,25 @@ def test_a_parent_that_retention_removed_holds_nobody_back():
     unread = Lease("unread", counter=2)
     view = LeaseView(LEASE_TIME).observe([orphan, unread], 0.0, shards=[ShardNode("child")])
     assert orphan in plan_leases(view, "me", 0.0).take
+
+
+def test_a_lease_that_is_younger_than_the_list_of_shards_is_not_of_a_shard_that_is_gone():
+    """Another worker listed the shards later: the new one has ended, or its child waits for it."""
+    old = ShardNode("old")
+    view = LeaseView(LEASE_TIME).observe([Lease("old")], 0.0, shards=[old])
+    ended = Lease("new", counter=9, parents=("old",), ended=True)
+    assert plan_leases(view.observe([Lease("old"), ended], 1.0), "me", 1.0).delete == ()
+    parent, child = Lease("new"), Lease("newer", parents=("new",))
+    take = plan_leases(view.observe([Lease("old"), parent, child], 1.0), "me", 1.0).take
+    assert {lease.key for lease in take} == {"old", "new"}
+
+
+def test_the_next_look_that_pays_is_when_the_first_of_the_others_leases_would_run_out():
+    mine, theirs, free = Lease("mine", "me"), Lease("theirs", "them"), Lease("free")
+    view = LeaseView(LEASE_TIME).observe([mine], 0.0).observe([mine, theirs, free], 5.0, held={"mine"})
+    assert view.next_expiry(5.0) == 35.0
+    assert view.next_expiry(35.1) == math.inf
+    assert view.observe([mine, theirs.moved("them"), free], 20.0, held={"mine"}).next_expiry(20.0) == 50.0
 
 
 def test_a_request_names_its_shard():

@@ -23,8 +23,8 @@ from streamfn.local import (
     StreamOptions,
     admin,
 )
-from streamfn.local.schema import FILE
-from streamfn.ports import Assigned, Checkpoint, Message, Subscription
+from streamfn.local.schema import FILE, SCRIPTS
+from streamfn.ports import Assigned, Checkpoint, Lease, Message, Subscription
 from streamfn.stores import SqliteLeaseStore, database
 from streamfn.stores.database import Database, Transaction
 from streamfn.testing.clock import clock
@@ -304,3 +304,38 @@ async def test_a_schema_that_fails_leaves_nothing_half_made(tmp_path):
 async def test_a_lease_store_has_a_file_of_its_own_where_wanted(tmp_path):
     async with SqliteLeaseStore.at(tmp_path / "leases.sqlite3") as store:
         assert await store.list("group") == []
+
+
+async def test_a_file_of_the_first_schema_keeps_its_leases_and_takes_wider_positions(tmp_path):
+    """Positions were integers of 64 bits once; files that hold such are brought up to date in place."""
+    path = tmp_path / FILE
+    old = sqlite3.connect(path)
+    old.executescript(SCRIPTS[0] + "; PRAGMA user_version = 1")
+    rows = [
+        ("s/g", "shard-0", "worker-1", 7, 41, "sfn1 clean", "[]", 0, 3),
+        ("s/g", "shard-1", None, 1, -1, "", '["shard-0"]', 1, 4),
+        ("s/g", "shard-2", None, 2, 2**62, "note", "[]", 0, 5),
+    ]
+    old.executemany("INSERT INTO leases VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+    old.commit()
+    old.close()
+    for _ in range(2):
+        async with Broker.shared(path, clock=clock) as broker:
+            kept = {lease.key: lease for lease in await broker.leases.list("s/g")}
+            assert kept == {
+                "shard-0": Lease("shard-0", "worker-1", 7, Checkpoint(41, "sfn1 clean")),
+                "shard-1": Lease("shard-1", None, 1, Checkpoint(-1), ("shard-0",), ended=True),
+                "shard-2": Lease("shard-2", None, 2, Checkpoint(2**62, "note")),
+            }
+            columns = await broker.database.read(
+                lambda c: {row[1]: row[2] for row in c.execute("PRAGMA table_info(leases)")}
+            )
+            assert columns["position"] == "TEXT"
+            assert await broker.database.read(
+                lambda c: c.execute("SELECT name FROM sqlite_schema WHERE name = 'leases_changed'").fetchall()
+            )
+    async with Broker.shared(path, clock=clock) as broker:
+        wide = kept["shard-0"].moved("worker-1", checkpoint=Checkpoint(2**210))
+        assert await broker.leases.update("s/g", kept["shard-0"], wide)
+    async with Broker.shared(path, clock=clock) as broker:
+        assert wide in await broker.leases.list("s/g")

@@ -62,6 +62,23 @@ class StreamCommittingSuite:
             assert numbers(await take(harness, shard, 2, self.features.patience)) == [2, 3]
             await reader.give_back()
 
+    async def test_a_commit_that_comes_early_is_taken_all_the_same(self, harness: StreamHarness) -> None:
+        """StreamShard.commit_interval: seconds that should lie between two commits, and need not."""
+        await harness.create(1)
+        await harness.put(messages(3))
+        async with reading(harness, harness.source(), self.features.patience) as reader:
+            shard = await reader.shard()
+            assert 0 <= shard.commit_interval <= 3600
+            records = await take(harness, shard, 3, self.features.patience)
+            async with harness.within(self.features.patience):
+                for record in records[:2]:
+                    await shard.commit(Checkpoint(record.position))
+            await reader.give_back()
+        async with reading(harness, harness.source(), self.features.patience) as reader:
+            shard = await reader.shard()
+            assert shard.checkpoint.position == records[1].position
+            await reader.give_back()
+
     async def test_what_is_not_committed_comes_again(self, harness: StreamHarness) -> None:
         """At least once: whoever reads and is never heard of again has done nothing."""
         await harness.create(1)

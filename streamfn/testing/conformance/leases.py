@@ -20,6 +20,7 @@ GROUP = "conformance"
 class LeaseStoreSuite:
     """All that is promised of a `LeaseStore`. Subclass it with `features` and a fixture `harness`."""
 
+    POSITIONS: ClassVar = (10**56 * 2**24 + 1, 2**210, 2**63, -(2**63) - 1, -1_700_000_000_000)
     features: ClassVar[LeaseStoreFeatures] = LeaseStoreFeatures()
     pytestmark = pytest.mark.anyio
 
@@ -40,6 +41,9 @@ class LeaseStoreSuite:
         leases = [
             Lease("shard-0"),
             Lease("shard-1", "worker-1", 7, Checkpoint(2**62, "n" * self.features.note)),
+            # Kinesis's sequence numbers have up to 56 digits, and parts of aggregated records 24 bits more;
+            # below -1 stand instants to begin at.
+            *(Lease(f"wide-{number}", checkpoint=Checkpoint(number)) for number in self.POSITIONS),
             Lease(
                 "Zürich/東京 'x' \"y\" %s", "ö", 1, Checkpoint(0, "✓\n"), ("shard-0", "shard-1"), ended=True
             ),
@@ -68,7 +72,12 @@ class LeaseStoreSuite:
             assert await store.update(GROUP, lease, new)
             assert await self.only(other) == new
             lease = new
-        given_up = replace(lease, owner=None, counter=4, ended=True)
+        for position in self.POSITIONS:
+            new = replace(lease, counter=lease.counter + 1, checkpoint=Checkpoint(position, "wide"))
+            assert await store.update(GROUP, lease, new)
+            assert await self.only(other) == new
+            lease = new
+        given_up = replace(lease, owner=None, counter=lease.counter + 1, ended=True)
         assert await other.update(GROUP, lease, given_up)
         assert await self.only(store) == given_up
 

@@ -58,6 +58,10 @@ class MemoryShard:
         return self._stream.note_limit
 
     @property
+    def commit_interval(self) -> float:
+        return self._stream.commit_interval
+
+    @property
     def lag(self) -> int | None:
         return self._log.trimmed + len(self._log.records) - self._cursor
 
@@ -127,12 +131,14 @@ class MemoryStream:
         *,
         retention: float | None = None,
         note_limit: int = 4096,
+        commit_interval: float = 0.0,
         stride: int = 1,
         clock: Clock = virtual_clock,
     ) -> None:
-        """`retention` is in seconds; `stride` is how far positions lie apart."""
+        """`retention` and `commit_interval` are in seconds; `stride` is how far positions lie apart."""
         self.faults = Faults()
         self.note_limit = note_limit
+        self.commit_interval = commit_interval
         self._name = name
         self._retention = retention
         self._stride = stride
