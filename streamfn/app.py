@@ -14,7 +14,7 @@ import anyio
 
 from streamfn import runtimes
 from streamfn.engine import mapping as engine
-from streamfn.engine.plan import MappingPlan
+from streamfn.engine.plan import MappingPlan, mapping_id
 from streamfn.engine.pool import Pool
 from streamfn.engine.supervisor import Supervised, Supervisor
 from streamfn.errors import ConfigurationError, StreamfnError
@@ -366,6 +366,7 @@ class App:
             self._destinations.append(destination)
         return MappingPlan(
             name=mapping.name,
+            id=mapping_id(self.name, mapping.name),
             function=function,
             source=source,
             subscription=mapping.subscription(self.name),
@@ -373,6 +374,7 @@ class App:
             batching=mapping.batch_policy(kind),
             parallelization_factor=mapping.parallelization_factor,
             concurrency=mapping.concurrency(kind),
+            minimum_pollers=mapping.idle_pollers(),
             filter=mapping.filter,
             on_failure=destination,
             when_destination_fails=mapping.when_destination_fails,
@@ -391,6 +393,7 @@ class App:
                 "state_dir": self.state_dir,
                 "on_position_lost": mapping.on_position_lost.value,
                 "revoke_grace": mapping.revoke_grace,
+                "maximum_batching_window_in_seconds": mapping.maximum_batching_window_in_seconds or 0,
             }
             source = plugins.source(source, options)
         kind = kind_of(source)

@@ -54,6 +54,12 @@ class ScalingConfig(_Form):
     maximum_concurrency: Annotated[int, Whole(2, 1000)] | None = None
 
 
+class ProvisionedPollerConfig(_Form):
+    minimum_pollers: Annotated[int, Whole(1, 200)] | None = None
+    maximum_pollers: Annotated[int, Whole(1, 2000)] | None = None
+    poller_group_name: Annotated[None, NotYet("")] = None
+
+
 class Endpoints(_Form):
     kafka_bootstrap_servers: Annotated[
         tuple[Annotated[str, Field(min_length=1, max_length=300)], ...], Field(min_length=1, max_length=10)
@@ -90,9 +96,9 @@ class AwsForms(_Form):
     self_managed_kafka_event_source_config: KafkaConfig | None = None
     destination_config: DestinationConfig | None = None
     scaling_config: ScalingConfig | None = None
+    provisioned_poller_config: ProvisionedPollerConfig | None = None
     tumbling_window_in_seconds: Annotated[None, NotYet(0)] = None
     filter_criteria: Annotated[None, NotYet({}, {"Filters": []}, {"filters": []})] = None
-    provisioned_poller_config: Annotated[None, NotYet({})] = None
     source_access_configurations: Annotated[None, NotYet([])] = None
     queues: Annotated[None, NotYet([])] = None
     document_db_event_source_config: Annotated[None, NotYet()] = Field(
@@ -148,6 +154,10 @@ def _lifted(forms: AwsForms) -> list[tuple[str, Any, str]]:
         found.append(("on_failure", on_failure.destination, "destination_config"))
     if forms.scaling_config and forms.scaling_config.maximum_concurrency is not None:
         found.append(("maximum_concurrency", forms.scaling_config.maximum_concurrency, "scaling_config"))
+    for name in ("minimum_pollers", "maximum_pollers"):
+        pollers: int | None = getattr(forms.provisioned_poller_config, name, None)
+        if pollers is not None:
+            found.append((name, pollers, "provisioned_poller_config"))
     for form in ("self_managed_kafka_event_source_config", "amazon_managed_kafka_event_source_config"):
         kafka: KafkaConfig | None = getattr(forms, form)
         if kafka and kafka.consumer_group_id is not None:

@@ -1,15 +1,15 @@
 """What each kind of source takes, and what holds where nothing is said: one table, AWS's.
 
-A kind is known by what the Source object can do: `shards` makes it a stream, `open` a queue. Kafka is known
-by the scheme of its name, a FIFO queue by the end of its name or its own word.
+A kind is known by what the Source object can do: `shards` makes it a stream, `open` a queue. Kafka and
+DynamoDB are known by the scheme of their names, a FIFO queue by the end of its name or its own word.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
-from streamfn.core.policies import Ordering
+from streamfn.core.policies import Ordering, StartingPosition
 from streamfn.errors import ConfigurationError
 from streamfn.ports import Source
 
@@ -41,6 +41,7 @@ _STREAM: Final = ANY_SOURCE | {
     "revoke_grace",
     "retry_backoff",
 }
+_QUEUE: Final = ANY_SOURCE | {"maximum_concurrency", "minimum_pollers", "maximum_pollers", "retry_delay"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,10 @@ class Kind:
     """Which of its records wait for which where nothing is said."""
     takes: frozenset[str]
     """Options that go with it."""
+    refuses: frozenset[StartingPosition] = frozenset()
+    """Starting positions that it has not."""
+    not_yet: frozenset[str] = frozenset()
+    """Options that AWS takes for it."""
     retries_with_destination: int | None = None
     """What endless retries become when there is an on-failure destination; None: they stay endless."""
 
@@ -71,6 +76,7 @@ STREAM: Final = Kind(
     ordering=Ordering.SHARD,
     takes=_STREAM | {"parallelization_factor"},
 )
+DYNAMODB: Final = replace(STREAM, name="DynamoDB stream", refuses=frozenset({StartingPosition.AT_TIMESTAMP}))
 KAFKA: Final = Kind(
     "Kafka topic",
     is_stream=True,
@@ -79,6 +85,7 @@ KAFKA: Final = Kind(
     window=0.5,
     ordering=Ordering.SHARD,
     takes=_STREAM,
+    not_yet=frozenset({"minimum_pollers", "maximum_pollers"}),
     retries_with_destination=10,
 )
 QUEUE: Final = Kind(
@@ -88,7 +95,7 @@ QUEUE: Final = Kind(
     largest_batch=10_000,
     window=0.0,
     ordering=Ordering.NONE,
-    takes=ANY_SOURCE | {"maximum_batching_window_in_seconds", "maximum_concurrency", "retry_delay"},
+    takes=_QUEUE | {"maximum_batching_window_in_seconds"},
 )
 FIFO: Final = Kind(
     "FIFO queue",
@@ -97,14 +104,14 @@ FIFO: Final = Kind(
     largest_batch=10,
     window=0.0,
     ordering=Ordering.KEY,
-    takes=ANY_SOURCE | {"maximum_concurrency", "retry_delay"},
+    takes=_QUEUE,
 )
 
 
 def kind_of(source: Source) -> Kind:
     """The kind of a source. Raises ConfigurationError for what is no source at all."""
     if hasattr(source, "shards"):
-        return KAFKA if source.name.partition(":")[0] == "kafka" else STREAM
+        return {"kafka": KAFKA, "dynamodb": DYNAMODB}.get(source.name.partition(":")[0], STREAM)
     if hasattr(source, "open"):
         fifo = getattr(source, "fifo", False) or source.name.partition("?")[0].endswith(".fifo")
         return FIFO if fifo else QUEUE

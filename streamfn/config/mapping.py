@@ -38,6 +38,12 @@ from streamfn.ports import Destination, Filter, Source, Subscription
 DEFAULT_CONCURRENCY = 10
 """Batches in flight where neither the order of a shard nor an option limits them."""
 
+MINIMUM_POLLERS, MAXIMUM_POLLERS = 2, 200
+"""Provisioned mode of a queue where one of the two is not given (Developer Guide: services-sqs-configure)."""
+
+_POLLER_CONCURRENCY = 10
+"""Batches in flight that one of AWS's pollers serves (Developer Guide: services-sqs-scaling)."""
+
 
 class OnPositionLost(Enum):
     """What to do when records were removed from the source before they were read."""
@@ -156,6 +162,10 @@ class EventSourceMapping(BaseModel):
     """Streams: `shard` as on AWS, `key`, or `none`."""
     maximum_concurrency: Annotated[int, Whole(1, 1000)] | None = None
     """Batches in flight: of a shard with ordering key or none, of a queue in all (ScalingConfig). Else 10."""
+    minimum_pollers: Annotated[int, Whole(1, 200)] | None = None
+    """Queues: pollers that wait while the queue is idle (ProvisionedPollerConfig). Else 1."""
+    maximum_pollers: Annotated[int, Whole(1, 2000)] | None = None
+    """Queues: ten batches in flight for each of them (ProvisionedPollerConfig)."""
     when_destination_fails: WhenDestinationFails = WhenDestinationFails.BLOCK
     on_position_lost: OnPositionLost = OnPositionLost.FAIL
     revoke_grace: Annotated[float, Seconds(0, 3600)] = 20.0
@@ -243,6 +253,9 @@ class EventSourceMapping(BaseModel):
             match canonical(key):
                 case "scaling_config" if not value:
                     own.pop("maximum_concurrency", None)
+                case "provisioned_poller_config" if not value:
+                    own.pop("minimum_pollers", None)
+                    own.pop("maximum_pollers", None)
                 case "destination_config" if "on_failure" not in lifted:
                     own.pop("on_failure", None)
         own = {name: value for name, value in own.items() if name not in lifted}
@@ -255,14 +268,9 @@ class EventSourceMapping(BaseModel):
 
         Raises ConfigurationErrors with all problems.
         """
-        found = [
-            self._problem(
-                name, f"Unsupported {_aws(name)} parameter for given event source mapping type.", fix
-            )
-            for name in sorted(self.model_fields_set - kind.takes, key=_aws)
-            if getattr(self, name) != self.default(name)
-            for fix in [f"a {kind.name} does not take it: remove it{_INSTEAD.get((name, kind.name), '')}"]
-        ]
+        refused = self.model_fields_set - kind.takes
+        by_name = {_aws(name): name for name in refused if getattr(self, name) != self.default(name)}
+        found = [self._refused(by_name[name], kind) for name in sorted(by_name)]
         size, window = self._batch_size(kind), self._window(kind)
         if size > kind.largest_batch:
             found.append(
@@ -280,8 +288,10 @@ class EventSourceMapping(BaseModel):
                 )
             )
         if kind.is_stream:
-            found += self._check_position(now)
+            found += self._check_position(kind, now)
             found += self._check_ordering(kind)
+        else:
+            found += self._check_pollers(kind)
         if found:
             raise ConfigurationErrors(found)
 
@@ -327,9 +337,19 @@ class EventSourceMapping(BaseModel):
         """Batches in flight: of a shard with ordering key or none, of a queue in all; else 1."""
         if kind.is_stream and (self.ordering or kind.ordering) is Ordering.SHARD:
             return 1
+        if self._is_provisioned:
+            return _POLLER_CONCURRENCY * (self.maximum_pollers or MAXIMUM_POLLERS)
         return self.maximum_concurrency or DEFAULT_CONCURRENCY
 
+    def idle_pollers(self) -> int:
+        """Pollers that wait while a queue is idle: MinimumPollers, or one."""
+        return (self.minimum_pollers or MINIMUM_POLLERS) if self._is_provisioned else 1
+
     # -------------------------------------------------------------------------------------- inside
+
+    @property
+    def _is_provisioned(self) -> bool:
+        return self.minimum_pollers is not None or self.maximum_pollers is not None
 
     def _batch_size(self, kind: Kind) -> int:
         return kind.batch_size if self.batch_size is None else int(self.batch_size)
@@ -338,8 +358,20 @@ class EventSourceMapping(BaseModel):
         window = self.maximum_batching_window_in_seconds
         return kind.window if window is None else float(window)
 
-    def _check_position(self, now: float | None) -> list[ConfigurationError]:
+    def _check_position(self, kind: Kind, now: float | None) -> list[ConfigurationError]:
         at, timestamp = self.starting_position, self.starting_position_timestamp
+        if at in kind.refuses:
+            arn = (self.source if isinstance(self.source, str) else self.source.name).partition("?")[0]
+            positions = [
+                name for name, one in StartingPosition.__members__.items() if one not in kind.refuses
+            ]
+            return [
+                self._problem(
+                    "starting_position",
+                    f"Unsupported starting position for arn type: {arn}",
+                    f"set one of {', '.join(sorted(positions))}",
+                )
+            ]
         timed = at is StartingPosition.AT_TIMESTAMP
         name = "starting_position_timestamp"
         if timed and timestamp is None:
@@ -374,6 +406,31 @@ class EventSourceMapping(BaseModel):
             ]
         return []
 
+    def _check_pollers(self, kind: Kind) -> list[ConfigurationError]:
+        """Developer Guide: services-sqs-configure, services-sqs-scaling."""
+        least, most = self.minimum_pollers, self.maximum_pollers
+        found: list[tuple[str, str, str]] = []
+        for name, value, top in (("minimum_pollers", least, 200), ("maximum_pollers", most, 2000)):
+            if value == 1:
+                problem = f"{to_pascal(name)} must be 2 to {top} for a {kind.name}, not 1"
+                found.append((name, problem, "set MaximumConcurrency instead, and remove it"))
+        if least is not None and most is not None and least > most:
+            problem = f"MaximumPollers, {most}, is less than MinimumPollers, {least}"
+            found.append(("maximum_pollers", problem, f"set MaximumPollers to {least} or more"))
+        if self._is_provisioned and self.maximum_concurrency is not None:
+            name = "minimum_pollers" if least is not None else "maximum_pollers"
+            found.append((name, "does not go with ScalingConfig.MaximumConcurrency", "keep one of the two"))
+        return [self._problem(*problem) for problem in found]
+
+    def _refused(self, name: str, kind: Kind) -> ConfigurationError:
+        if name in kind.not_yet:
+            return self._problem(name, f"not supported yet for a {kind.name}", "remove it")
+        return self._problem(
+            name,
+            f"Unsupported {_aws(name)} parameter for given event source mapping type.",
+            f"a {kind.name} does not take it: remove it{_INSTEAD.get((name, kind.name), '')}",
+        )
+
     def _problem(self, name: str, problem: str, fix: str = "") -> ConfigurationError:
         return ConfigurationError(problem, field=_aws(name), where=self._places.of((name,)), fix=fix)
 
@@ -395,9 +452,16 @@ _INSTEAD = {
 }
 
 
+_AWS = {
+    "on_failure": "DestinationConfig",
+    "minimum_pollers": "ProvisionedPollerConfig",
+    "maximum_pollers": "ProvisionedPollerConfig",
+}
+
+
 def _aws(name: str) -> str:
     """A field as AWS has it; for our own, as it would."""
-    return {"on_failure": "DestinationConfig"}.get(name) or spelled((name,))
+    return _AWS.get(name) or spelled((name,))
 
 
 def canonical(key: str) -> str:
@@ -411,6 +475,14 @@ def canonical(key: str) -> str:
 
 
 def _tail(source: str) -> str:
-    """The last word of a source's name: `flights` of `local:flights` and of `kafka://host/flights?acks=all`."""
-    word = re.split(r"[/:]", source.partition("?")[0].rstrip("/"))[-1]
+    """The last word of a source's name: `flights` of `local:flights` and of `kafka://host/flights?acks=all`.
+
+    Of an ARN the queue, the stream or the table: what follows them is a time or a consumer.
+    """
+    name = source.partition("?")[0].rstrip("/")
+    if name.startswith("arn:"):
+        kind, _, rest = name.split(":", 5)[-1].partition("/")
+        word = rest.partition("/")[0] or kind
+    else:
+        word = re.split(r"[/:]", name)[-1]
     return re.sub(r"[^A-Za-z0-9._-]", "-", word) or "source"

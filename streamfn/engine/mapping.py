@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
 
+from streamfn.engine.polling import Polling
 from streamfn.engine.routing import Router
 from streamfn.engine.settling import Cumulative, Individual
 from streamfn.engine.worker import Worker
@@ -24,12 +26,12 @@ from streamfn.ports import (
 from streamfn.telemetry import ShardAssigned, ShardReleased
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from random import Random
 
     from anyio.abc import TaskGroup
 
     from streamfn.engine.plan import MappingPlan
+    from streamfn.engine.polling import Poller
     from streamfn.engine.pool import Pool
     from streamfn.functions import MakeCall
 
@@ -59,6 +61,7 @@ class Mapping:
         self._queues: dict[str, QueueShard] = {}
         self._draining = False
         self._pollers = 0
+        self._polling: Polling | None = None
         self._tasks: TaskGroup
         self._intake = anyio.CancelScope()
 
@@ -88,13 +91,16 @@ class Mapping:
         source = self.plan.source
         async with anyio.create_task_group() as self._tasks:
             if is_queue(source):
-                self._add_poller(source)
+                self._polling = Polling(self.plan, self._pool, partial(self._add_poller, source))
+                self._polling.fill()
             else:
                 await self._follow(source)
 
     def drain(self) -> None:
         """Every worker reads no more and ends what it has in flight; then `run` returns."""
         self._draining = True
+        if self._polling is not None:
+            self._polling.close()
         for worker in self._workers.values():
             worker.drain()
         self._intake.cancel()
@@ -153,36 +159,30 @@ class Mapping:
 
     # ---------------------------------------------------------------------------------------- queues
 
-    def _add_poller(self, source: QueueSource) -> None:
+    def _add_poller(self, source: QueueSource, poller: Poller) -> None:
         self._pollers += 1
-        self._tasks.start_soon(self._poll, source, f"poller-{self._pollers}")
+        self._tasks.start_soon(self._poll, source, poller, f"poller-{self._pollers}")
 
-    async def _poll(self, source: QueueSource, name: str) -> None:
-        async with source.open() as shard:
-            worker = self._worker(shard, Individual(shard, self.plan, self._telemetry))
-            worker.on_read = self._scale(source, worker)
-            self._workers[name], self._queues[name] = worker, shard
-            try:
-                if self._draining:
-                    worker.drain()
-                await worker.run()
-            finally:
-                del self._workers[name], self._queues[name]
+    async def _poll(self, source: QueueSource, poller: Poller, name: str) -> None:
+        try:
+            async with source.open() as shard:
+                worker = self._worker(shard, Individual(shard, self.plan, self._telemetry), poller)
+                self._workers[name], self._queues[name] = worker, shard
+                try:
+                    if self._draining:
+                        worker.drain()
+                    await worker.run()
+                finally:
+                    del self._workers[name], self._queues[name]
+        finally:
+            poller.ends()
 
-    def _scale(self, source: QueueSource, worker: Worker) -> Callable[[int], bool]:
-        """One poller waits while the others work: a busy queue gets more, an idle one keeps a single one."""
-
-        def on_read(records: int) -> bool:
-            others_wait = any(other.is_waiting for other in self._workers.values() if other is not worker)
-            if records == 0:
-                return not others_wait
-            if not others_wait and len(self._workers) < self.plan.concurrency and not self._draining:
-                self._add_poller(source)
-            return True
-
-        return on_read
-
-    def _worker(self, shard: StreamShard | QueueShard, settler: Cumulative | Individual) -> Worker:
+    def _worker(
+        self,
+        shard: StreamShard | QueueShard,
+        settler: Cumulative | Individual,
+        poller: Poller | None = None,
+    ) -> Worker:
         return Worker(
             shard,
             settler,
@@ -193,4 +193,5 @@ class Mapping:
             telemetry=self._telemetry,
             clock=self._clock,
             random=self._random,
+            poller=poller,
         )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+from uuid import UUID, uuid5
 
 from streamfn.core.policies import BatchPolicy, DeliveryPolicy, WhenDestinationFails
 
@@ -12,11 +13,21 @@ if TYPE_CHECKING:
     from streamfn.ports import Destination, Filter, Source, Subscription
 
 
+_MAPPINGS: Final = UUID("5b0f6a5e-8d1c-4c1e-9d0a-2f6f3c7b9e41")
+
+
+def mapping_id(app: str, mapping: str) -> str:
+    """The UUID of a mapping: no registry gives one, so it comes from the names."""
+    return str(uuid5(_MAPPINGS, f"{app}/{mapping}"))
+
+
 @dataclass(frozen=True, slots=True)
 class MappingPlan:
     """One event source mapping: a source, a function, and the rules between them."""
 
     name: str
+    id: str
+    """A UUID: the same for this mapping of this app in every process and after every restart."""
     function: FunctionSpec
     source: Source
     subscription: Subscription
@@ -25,6 +36,8 @@ class MappingPlan:
     parallelization_factor: int = 1
     concurrency: int = 1
     """Batches in flight: of a shard with Ordering.KEY or NONE, of the whole mapping for a queue."""
+    minimum_pollers: int = 1
+    """Queues: pollers that wait for messages while there are none."""
     filter: Filter | None = None
     on_failure: Destination | None = None
     when_destination_fails: WhenDestinationFails = WhenDestinationFails.BLOCK

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import orjson
 
-from streamfn.core.envelopes import FailedCall, FailureFormat, failure_documents
+from streamfn.core.envelopes import FailedCall, FailureFormat, failure_documents, s3_key
 from streamfn.core.policies import Backoff, WhenDestinationFails
 from streamfn.errors import PayloadTooLarge, SourceError
 from streamfn.functions import Context
@@ -41,7 +42,7 @@ class Router:
     async def discard(self, shard: Shard, discard: Discard, context: Context | None) -> None:
         """The records may count as resolved when it returns."""
         destination = self._plan.on_failure
-        taken = destination is not None and await self._send(destination, discard, context)
+        taken = destination is not None and await self._send(destination, shard, discard, context)
         records = discard.batch.records
         self._telemetry.emit(
             RecordsDiscarded(
@@ -56,8 +57,10 @@ class Router:
             )
         )
 
-    async def _send(self, destination: Destination, discard: Discard, context: Context | None) -> bool:
-        messages = self._messages(destination.failure_format, discard, context)
+    async def _send(
+        self, destination: Destination, shard: Shard, discard: Discard, context: Context | None
+    ) -> bool:
+        messages = self._messages(destination.failure_format, shard, discard, context)
         tries = 0
         while messages:
             try:
@@ -82,15 +85,23 @@ class Router:
             await asyncio.sleep(_AGAIN.delay(tries))
         return True
 
-    def _messages(self, style: FailureFormat, discard: Discard, context: Context | None) -> Sequence[Message]:
+    def _messages(
+        self, style: FailureFormat, shard: Shard, discard: Discard, context: Context | None
+    ) -> Sequence[Message]:
         context = context or Context(self._plan.function, 0.0)
-        call = FailedCall(self._plan.function.arn, context.aws_request_id, self._clock())
+        at = self._clock()
+        call = FailedCall(self._plan.function.arn, context.aws_request_id, at)
         keys: Sequence[str | None] = [None]
         if style is FailureFormat.RECORD:
             keys = [record.key for record in discard.batch.records]
         documents = failure_documents(discard, style, call, _dumps)
+        # Named once: a document that is sent again takes its own place again.
         return [
-            Message(orjson.dumps(document, default=str), key=key)
+            Message(
+                orjson.dumps(document, default=str),
+                key=key,
+                name=s3_key(self._plan.id, shard.id, at, str(uuid4())),
+            )
             for key, document in zip(keys, documents, strict=True)
         ]
 

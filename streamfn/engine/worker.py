@@ -3,7 +3,8 @@
     read -> filter -> lanes -> invoke -> decide -> route -> settle
 
 One task reads (intake), up to N deliver (runners), one settles in the background. All of them belong to the
-worker's task group; nothing else touches its state, so nothing needs a lock.
+worker's task group; nothing else touches its state, so nothing needs a lock. A queue's worker is a poller,
+one task that reads on when what it read is delivered.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from streamfn.core.lanes import Lanes, ShardLanes, lanes_for
 from streamfn.core.outcomes import Cause, Failed, Outcome
 from streamfn.core.policies import Ordering
 from streamfn.core.records import Batch, Record
-from streamfn.engine.settling import Cumulative, Individual
+from streamfn.engine.settling import Cumulative
 from streamfn.engine.signal import Signal
 from streamfn.errors import ShardClosed, ShardLost
 from streamfn.functions import Call, Context
@@ -29,20 +30,28 @@ from streamfn.telemetry import BatchDelivered, BatchRetried, FunctionStuck, Reco
 
 if TYPE_CHECKING:
     from asyncio import Future, TimerHandle
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from random import Random
 
     from anyio.abc import TaskGroup
 
     from streamfn.engine.plan import MappingPlan
+    from streamfn.engine.polling import Poller
     from streamfn.engine.pool import Pool
     from streamfn.engine.routing import Router
+    from streamfn.engine.settling import Individual
 
 READ_WAIT = 60.0
 """Seconds that one read of a stream waits for records. A drain ends it where reads can be cancelled."""
 
-POLL_WAIT = 10.0
-"""The same for a queue, where a poller that finds nothing ends if another waits."""
+POLL_WAIT = 20.0
+"""The same for a queue: the longest long poll of SQS, for an idle queue is to cost few requests."""
+
+_RECEIVE = 10
+"""Messages that one receive of SQS brings at most. A read that brings as many left others behind."""
+
+_PEEK_WAIT = 10.0
+"""Seconds that the first record of a shard is waited for at a time, where it is delivered alone."""
 
 _READ_AHEAD = 1000
 """Records that a shard holds in memory at least, if batches are small: hides the source's latency."""
@@ -68,6 +77,7 @@ class Worker:
         telemetry: Telemetry,
         clock: Clock,
         random: Random,
+        poller: Poller | None = None,
     ) -> None:
         self._shard = shard
         self._settler = settler
@@ -78,10 +88,11 @@ class Worker:
         self._telemetry = telemetry
         self._clock = clock
         self._random = random
-        self._queue = isinstance(settler, Individual)
-        self._runners_allowed = 1 if self._queue else plan.runners
-        factor = 1 if self._queue else plan.parallelization_factor
-        ordering = Ordering.SHARD if self._queue else plan.delivery.ordering
+        self._poller = poller
+        """Queues: how this worker takes its turn among the others of its mapping."""
+        self._runners_allowed = 1 if poller else plan.runners
+        factor = 1 if poller else plan.parallelization_factor
+        ordering = Ordering.SHARD if poller else plan.delivery.ordering
         self._lanes: Lanes = lanes_for(ordering, factor, plan.batching, shard.shape)
         room = max(_READ_AHEAD, 2 * plan.batching.batch_size * self._runners_allowed)
         self._most_unresolved = min(room, max(_MOST_UNRESOLVED, 2 * plan.batching.batch_size))
@@ -99,8 +110,6 @@ class Worker:
         """Set when the last commit is made."""
         self.in_flight = 0
         """Records being delivered."""
-        self.on_read: Callable[[int], bool] | None = None
-        """Told how many records each read brought; its answer False ends the worker."""
 
     # ------------------------------------------------------------------------------------------ life
 
@@ -115,7 +124,7 @@ class Worker:
                 await self._settler.open()
                 async with anyio.create_task_group() as self._tasks:
                     self._settler.begin(self._tasks.start_soon)
-                    await self._intake()
+                    await (self._intake() if self._poller is None else self._poll(self._poller))
                     if self._reason is Reason.ENDED:
                         while self.in_flight or len(self._lanes):
                             await self._rest()
@@ -132,11 +141,6 @@ class Worker:
                 await self._settler.close(lost=self._reason is Reason.LOST)
             self.ended.set()
         return self._reason or Reason.REQUESTED
-
-    @property
-    def is_waiting(self) -> bool:
-        """Whether it waits for records: nothing in flight, and not on its way out."""
-        return not self.in_flight and self._reason is None
 
     def drain(self) -> None:
         """Reads no more and lets what is in flight end. What waits for a retry ends at once."""
@@ -177,30 +181,16 @@ class Worker:
 
     async def _room(self) -> int:
         """Waits until records may be read, and says how many."""
-        if self._queue:
-            while True:
-                room = self._plan.batching.batch_size - len(self._lanes)
-                if room > 0 and not self.in_flight:
-                    if self._pool.free > 0:
-                        return room
-                    await self._pool.wait_free()
-                else:
-                    await self._made_room()
         while True:
             room = self._most_unresolved - self._settler.unresolved
             heavy = self._lanes.bytes >= 4 * self._plan.batching.payload_limit
             if room * 2 >= self._most_unresolved and not heavy and not self._settler.congested:
                 return room
-            await self._made_room()
-
-    async def _made_room(self) -> None:
-        self._room_made.clear()
-        await self._room_made.wait()
+            self._room_made.clear()
+            await self._room_made.wait()
 
     async def _read(self, limit: int) -> None:
-        records = await self._shard.read(limit, POLL_WAIT if self._queue else READ_WAIT)
-        if self.on_read is not None and not self.on_read(len(records)):
-            self.drain()
+        records = await self._shard.read(limit, READ_WAIT)
         if records:
             self._take_in(await self._filter(records))
 
@@ -267,7 +257,7 @@ class Worker:
         records: list[Record] = []
         with self._until_drain() as reading:
             while not records:
-                records += await self._filter(await self._shard.read(limit, POLL_WAIT))
+                records += await self._filter(await self._shard.read(limit, _PEEK_WAIT))
             with suppress(ShardClosed):
                 while len(records) < limit and (more := await self._shard.read(limit - len(records), 0.0)):
                     records += await self._filter(more)
@@ -281,6 +271,36 @@ class Worker:
                 continue
             with self._until_drain():
                 await asyncio.sleep((lanes.due_at or 0.0) - self._now())
+
+    # --------------------------------------------------------------------------------------- polling
+
+    async def _poll(self, poller: Poller) -> None:
+        """A queue's intake: gathers one batch, delivers it until it is settled, and reads on."""
+        while self._reason is None:
+            with self._until_drain():
+                if not await self._gather(poller):
+                    self.drain()
+            await self._deliver_alone(self._lanes, suspect=False)
+
+    async def _gather(self, poller: Poller) -> bool:
+        """Reads until a batch is due. False: this poller is to end."""
+        lanes, policy = self._lanes, self._plan.batching
+        found_nothing = False
+        while (due_at := lanes.due_at) is None or due_at > self._now():
+            if due_at is None and not await poller.may_read(found_nothing=found_nothing):
+                return False
+            limit = policy.batch_size - len(lanes)
+            records = await self._shard.read(limit, POLL_WAIT if due_at is None else due_at - self._now())
+            found_nothing = not records
+            if not found_nothing:
+                if not policy.window or len(records) >= min(limit, _RECEIVE):
+                    poller.takes_up()
+                lanes.add(await self._filter(records), self._now())
+            elif due_at is not None and (left := due_at - self._now()) < 1:
+                # SQS waits for whole seconds: it is not asked again and again in the last one of a window.
+                await asyncio.sleep(left)
+        poller.takes_up()
+        return True
 
     # --------------------------------------------------------------------------------------- runners
 
@@ -342,6 +362,8 @@ class Worker:
         try:
             if not self._pool.try_acquire():
                 await self._pool.acquire()
+            if self._poller is not None:
+                self._poller.begins()
             context = Context(self._plan.function, self._now() + self._plan.function.timeout)
             try:
                 decision = await self._invoke(replace(taken, suspect=True) if suspect else taken, context)
@@ -365,6 +387,8 @@ class Worker:
             await self._settler.expose(live)
         begun = self._now()
         outcome: Outcome = await self._call(live, context)
+        if self._poller is not None:
+            self._poller.answered(outcome)
         decision = self._decide(live, outcome)
         failed = len(live) - len(decision.done)
         self._telemetry.emit(
@@ -403,7 +427,7 @@ class Worker:
             )
         else:
             lanes.finish(taken, now)
-        if self._runners_allowed > 1 or again:
+        if self._poller is None and (self._runners_allowed > 1 or again):
             self._wake()
 
     def _now(self) -> float:

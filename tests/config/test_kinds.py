@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from streamfn.config import (
+    DYNAMODB,
     FIFO,
     KAFKA,
     QUEUE,
@@ -83,13 +84,15 @@ def unsupported(name: str, rest: str) -> str:
         ("retry_backoff", {"first": 0.1}, {STREAM, KAFKA}),
         ("retry_delay", 1, {QUEUE, FIFO}),
         ("maximum_concurrency", 2, {QUEUE, FIFO}),
+        ("minimum_pollers", 2, {QUEUE, FIFO}),
+        ("maximum_pollers", 2, {QUEUE, FIFO}),
     ],
 )
-@pytest.mark.parametrize("kind", [STREAM, KAFKA, QUEUE, FIFO], ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", [STREAM, DYNAMODB, KAFKA, QUEUE, FIFO], ids=lambda kind: kind.name)
 def test_a_kind_takes_what_goes_with_it_and_refuses_the_rest(
     kind: Kind, option: str, value: object, accepting: set[Kind]
 ) -> None:
-    if kind in accepting:
+    if kind in accepting or (kind is DYNAMODB and STREAM in accepting):
         load(**{option: value}).check(kind)
     elif kind.is_stream and option == "maximum_concurrency":
         assert refused(kind, maximum_concurrency=2) == [
@@ -178,6 +181,68 @@ def test_a_timestamp_goes_with_at_timestamp(options: dict[str, Any], message: st
     assert str(caught.value) == f"{WHERE}: {message}"
 
 
+@pytest.mark.parametrize(
+    ("source", "arn"),
+    [
+        ("arn:aws:dynamodb:eu-west-1:1:table/t/stream/2024-06-10T19:26:16.525", None),
+        (
+            "arn:aws:dynamodb:eu-west-1:1:table/t/stream/1?region=eu-west-1",
+            "arn:aws:dynamodb:eu-west-1:1:table/t/stream/1",
+        ),
+        ("dynamodb:t", None),
+    ],
+)
+def test_a_table_has_no_timestamps_to_begin_at(source: str, arn: str | None) -> None:
+    for end in (source, _Stream(source)):
+        mapping = load(source=end, starting_position="AT_TIMESTAMP", starting_position_timestamp=1)
+        with pytest.raises(ConfigurationErrors) as caught:
+            mapping.check(DYNAMODB, now=1000)
+        assert lines(caught.value) == [
+            f"{WHERE}: StartingPosition: Unsupported starting position for arn type: {arn or source}. "
+            "Fix: set one of LATEST, TRIM_HORIZON"
+        ]
+
+
+def test_pollers_are_refused_in_the_words_of_aws_but_for_kafka() -> None:
+    both = {"ProvisionedPollerConfig": {"MinimumPollers": 1, "MaximumPollers": 10}}
+    assert refused(STREAM, **both) == [
+        unsupported("ProvisionedPollerConfig", "a stream does not take it: remove it")
+    ]
+    assert refused(KAFKA, **both) == [
+        "ProvisionedPollerConfig: not supported yet for a Kafka topic. Fix: remove it"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "messages"),
+    [
+        (
+            {"minimum_pollers": 1, "maximum_pollers": 1},
+            [
+                "MinimumPollers must be 2 to 200 for a queue, not 1. "
+                "Fix: set MaximumConcurrency instead, and remove it",
+                "MaximumPollers must be 2 to 2000 for a queue, not 1. "
+                "Fix: set MaximumConcurrency instead, and remove it",
+            ],
+        ),
+        (
+            {"minimum_pollers": 6, "maximum_pollers": 5},
+            ["MaximumPollers, 5, is less than MinimumPollers, 6. Fix: set MaximumPollers to 6 or more"],
+        ),
+        (
+            {"minimum_pollers": 6, "ScalingConfig": {"MaximumConcurrency": 5}},
+            ["does not go with ScalingConfig.MaximumConcurrency. Fix: keep one of the two"],
+        ),
+        (
+            {"maximum_pollers": 6, "maximum_concurrency": 5},
+            ["does not go with ScalingConfig.MaximumConcurrency. Fix: keep one of the two"],
+        ),
+    ],
+)
+def test_pollers_of_a_queue_are_as_aws_has_them(options: dict[str, Any], messages: list[str]) -> None:
+    assert refused(QUEUE, **options) == [f"ProvisionedPollerConfig: {message}" for message in messages]
+
+
 def test_shares_of_a_shard_go_with_its_order_only() -> None:
     assert refused(STREAM, ordering="key", parallelization_factor=2) == [
         "ParallelizationFactor: goes with ordering shard only. Fix: set MaximumConcurrency instead"
@@ -204,6 +269,11 @@ class _Queue:
     [
         (_Stream("local:flights"), STREAM),
         (_Stream("kafka://host:9092/flights"), KAFKA),
+        (_Stream("kinesis:flights"), STREAM),
+        (_Stream("dynamodb:flights"), DYNAMODB),
+        (_Stream("dynamodb://flights"), DYNAMODB),
+        (_Queue("sqs://orders"), QUEUE),
+        (_Queue("sqs://orders.fifo"), FIFO),
         (_Queue("local:orders"), QUEUE),
         (_Queue("local:orders.fifo"), FIFO),
         (_Queue("local:orders.fifo?visibility=3"), FIFO),
@@ -338,6 +408,19 @@ def test_an_update_takes_options_away_in_the_ways_of_aws() -> None:
     )
     assert mapping.updated({"ScalingConfig": {}}).maximum_concurrency is None
     assert mapping.updated({"ScalingConfig": {"MaximumConcurrency": 4}}).maximum_concurrency == 4
+
+
+def test_an_update_goes_from_one_way_of_scaling_to_the_other() -> None:
+    mapping = load(ProvisionedPollerConfig={"MinimumPollers": 3, "MaximumPollers": 30})
+    for nothing in ("ProvisionedPollerConfig", "provisioned_poller_config"):
+        changed = mapping.updated({nothing: {}, "ScalingConfig": {"MaximumConcurrency": 4}})
+        assert (changed.minimum_pollers, changed.maximum_pollers) == (None, None)
+        assert changed.concurrency(QUEUE) == 4
+        changed.check(QUEUE)
+    changed = mapping.updated({"ProvisionedPollerConfig": {"MaximumPollers": 5}})
+    assert (changed.minimum_pollers, changed.maximum_pollers) == (3, 5)
+    with pytest.raises(ConfigurationErrors, match="keep one of the two"):
+        mapping.updated({"ScalingConfig": {"MaximumConcurrency": 4}}).check(QUEUE)
 
 
 @pytest.mark.parametrize(

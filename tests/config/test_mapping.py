@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from streamfn.config import (
+    FIFO,
     KAFKA,
     QUEUE,
     STREAM,
@@ -127,7 +128,30 @@ def test_a_request_body_of_aws_for_a_queue_loads_as_it_is() -> None:
     body = {"FunctionName": "f", "EventSourceArn": "local:q", "ScalingConfig": {"MaximumConcurrency": 5}}
     mapping = EventSourceMapping.load(body)
     mapping.check(QUEUE)
-    assert mapping.concurrency(QUEUE) == 5
+    assert (mapping.concurrency(QUEUE), mapping.idle_pollers()) == (5, 1)
+
+
+@pytest.mark.parametrize(
+    ("pollers", "batches", "idle"),
+    [
+        ({"MinimumPollers": 5, "MaximumPollers": 50}, 500, 5),
+        ({"minimum_pollers": 5}, 2000, 5),
+        ({"MaximumPollers": 2000, "PollerGroupName": ""}, 20_000, 2),
+        ({"MaximumPollers": None}, 10, 1),
+        ({}, 10, 1),
+        (None, 10, 1),
+    ],
+)
+def test_provisioned_pollers_of_a_queue_load_as_they_are(
+    pollers: dict[str, Any] | None, batches: int, idle: int
+) -> None:
+    arn = "arn:aws:sqs:us-east-1:000000000000:q?endpoint_url=http://127.0.0.1:4566"
+    body = {"FunctionName": "f", "EventSourceArn": arn, "ProvisionedPollerConfig": pollers}
+    mapping = EventSourceMapping.load(body)
+    for kind in (QUEUE, FIFO):
+        mapping.check(kind)
+        assert (mapping.concurrency(kind), mapping.idle_pollers()) == (batches, idle)
+    assert mapping.source == arn
 
 
 def test_pydantic_itself_loads_the_same() -> None:
@@ -165,6 +189,13 @@ def test_an_empty_destination_is_none() -> None:
     [
         ("local:flights", "f-flights"),
         ("kafka://a:9092,b:9092/flights?acks=all", "f-flights"),
+        ("arn:aws:sqs:us-east-1:000000000000:q", "f-q"),
+        ("arn:aws:sqs:us-east-1:000000000000:q?endpoint_url=http://127.0.0.1:4566/x", "f-q"),
+        ("arn:aws:sqs:us-east-1:000000000000:orders.fifo", "f-orders.fifo"),
+        ("arn:aws:kinesis:eu-west-1:123456789012:stream/x", "f-x"),
+        ("arn:aws:kinesis:eu-west-1:123456789012:stream/x/consumer/c:1700000000", "f-x"),
+        ("arn:aws:dynamodb:eu-west-1:1:table/t/stream/2024-06-10T19:26:16.525", "f-t"),
+        ("arn:aws:mq:us-east-1:1:broker:b:b-1", "f-broker-b-b-1"),
         ("arn:aws:sqs:eu-west-1:1:orders.fifo", "f-orders.fifo"),
         ("local:näive", "f-n-ive"),
     ],
@@ -305,8 +336,24 @@ def test_a_mapping_cannot_be_changed_in_place() -> None:
             "FilterCriteria: not supported yet. Fix: remove it",
         ),
         (
-            {"ProvisionedPollerConfig": {"MinimumPollers": 1}},
-            "ProvisionedPollerConfig: not supported yet. Fix: remove it",
+            {"ProvisionedPollerConfig": {"PollerGroupName": "g"}},
+            "ProvisionedPollerConfig.PollerGroupName: not supported yet. Fix: remove it",
+        ),
+        (
+            {"ProvisionedPollerConfig": {"MinimumPollers": 201}},
+            "ProvisionedPollerConfig.MinimumPollers: must be 1 to 200, not 201",
+        ),
+        (
+            {"provisioned_poller_config": {"maximum_pollers": 2001}},
+            "ProvisionedPollerConfig.MaximumPollers: must be 1 to 2000, not 2001",
+        ),
+        (
+            {"minimum_pollers": 0},
+            "MinimumPollers: must be 1 to 200, not 0",
+        ),
+        (
+            {"minimum_pollers": 3, "ProvisionedPollerConfig": {"MinimumPollers": 3}},
+            "ProvisionedPollerConfig: is given twice, here and as MinimumPollers. Fix: keep one of the two",
         ),
         (
             {"SourceAccessConfigurations": [{"Type": "BASIC_AUTH", "URI": "arn"}]},

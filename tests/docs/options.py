@@ -52,6 +52,9 @@ MEANING = {
     "ordering": "Which records wait for which: `shard`, `key` or `none`. Streams and Kafka only.",
     "maximum_concurrency": "Batches in flight: of a queue in all (AWS: `ScalingConfig`); of a shard with "
     "ordering `key` or `none`, which is beyond AWS.",
+    "minimum_pollers": "Pollers that wait while the queue is idle, 2 or more; else 1. AWS: "
+    "`ProvisionedPollerConfig`, of which either option is enough: 2 and 200 stand for the other.",
+    "maximum_pollers": "2 or more, with ten batches in flight for each. Not with `MaximumConcurrency`.",
     "when_destination_fails": "`block`: send until it is taken. `drop`: what AWS does, counted and logged.",
     "on_position_lost": "When records were removed unread: `fail`, `trim_horizon` or `latest`.",
     "revoke_grace": "Seconds that batches in flight have when their shard goes to another worker.",
