@@ -143,5 +143,8 @@ def _missing(point: EntryPoint, error: ModuleNotFoundError) -> MissingExtra:
     module = (error.name or str(error)).partition(".")[0]
     owner = _owner(point)
     extras = point.dist.metadata.get_all("Provides-Extra") or [] if point.dist is not None else []
-    wanted = f"'{owner}[{point.name}]'" if point.name in extras else module
+    # An extra has the name of the kind, or of the connector that offers several.
+    connector = point.module.partition(".")[0].removeprefix(f"{owner}_")
+    extra = next((name for name in (point.name, connector) if name in extras), None)
+    wanted = module if extra is None else f"'{owner}[{extra}]'"
     return MissingExtra(f"{point.name!r} needs {module}: pip install {wanted}")

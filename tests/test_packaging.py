@@ -129,7 +129,8 @@ def test_an_entry_point_leads_to_a_class_of_ours(group: str, kind: str, target: 
     assert group in {"streamfn.sources", "streamfn.destinations"}
     assert module.split(".")[0] in NAMES
     assert isinstance(getattr(importlib.import_module(module), name), type)
-    assert kind in EXTRAS, "the extra that brings the client is named like the kind"
+    extra = module.split(".")[0].removeprefix("streamfn_")
+    assert extra in EXTRAS, f"the extra that brings the client of {kind} is named like the connector"
 
 
 def test_each_connector_has_an_entry_point() -> None:
@@ -177,8 +178,8 @@ def test_what_is_imported_is_declared(package: str) -> None:
     provides = packages_distributions()
     unknown = imported(package) - set(provides)
     used = {canonicalize_name(provides[module][0]) for module in imported(package) - unknown}
-    # pydantic itself pins pydantic-core to the very version that goes with it.
-    assert used - {"pydantic-core"} <= set(declared())
+    # pydantic itself pins pydantic-core to the very version that goes with it, and aiobotocore botocore.
+    assert used - {"pydantic-core", "botocore"} <= set(declared())
     assert unknown == set(), "neither declared nor installed"
 
 

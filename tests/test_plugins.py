@@ -114,7 +114,12 @@ def test_a_package_that_is_listed_twice_claims_once(installed: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("extras", "advice"), [(("kafka",), "'streamfn[kafka]'"), ((), "client_that_is_not_there")]
+    ("extras", "advice"),
+    [
+        (("kafka",), "'streamfn[kafka]'"),
+        (("offered",), "'streamfn[offered]'"),
+        ((), "client_that_is_not_there"),
+    ],
 )
 @pytest.mark.parametrize("lazily", [False, True])
 def test_a_missing_client_is_told_with_what_to_install(

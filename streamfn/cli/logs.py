@@ -60,11 +60,30 @@ def _as_json() -> list[Processor]:
 def _json(logger: WrappedLogger, method: str, event: EventDict) -> str:
     import orjson
 
-    return orjson.dumps(event, default=_plain, option=orjson.OPT_NON_STR_KEYS).decode()
+    options = orjson.OPT_NON_STR_KEYS
+    try:
+        return orjson.dumps(event, default=_plain, option=options).decode()
+    except TypeError:
+        # A line that cannot be rendered would be lost with what it had to say.
+        return orjson.dumps(_renderable(event), default=_plain, option=options).decode()
+
+
+def _renderable(value: Any) -> Any:
+    """The value, with what JSON encoders refuse as text: integers beyond 64 bits, lone surrogates."""
+    match value:
+        case dict():
+            return {_renderable(name): _renderable(part) for name, part in value.items()}
+        case list() | tuple():
+            return [_renderable(part) for part in value]
+        case int() if not -(2**63) <= value < 2**64:
+            return str(value)
+        case str():
+            return value.encode("utf-8", "backslashreplace").decode()
+        case _:
+            return value
 
 
 def _plain(value: Any) -> str:
-    # A line that cannot be rendered would be lost with what it had to say.
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else repr(value)
 
 

@@ -96,8 +96,8 @@ async def _send(destination: Destination, batch: Sequence[Line], result: Result)
             await _send(destination, waiting[:half], result)
             await _send(destination, waiting[half:], result)
             return
-        except _OUT_OF_REACH:
-            if last:
+        except _OUT_OF_REACH as error:
+            if last or (isinstance(error, SourceError) and not error.retryable):
                 raise
         else:
             result.sent += len(waiting) - len(failures)

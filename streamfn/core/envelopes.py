@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from streamfn.core.records import Record
 
 _compact: Callable[[object], str] = partial(json.dumps, separators=(",", ":"), ensure_ascii=False)
+_PAYLOADS = ("payload", "requestPayload", "responsePayload")
+
 _UNQUALIFIED_COLONS = 6
 """In `arn:aws:lambda:region:account:function:name`; a version or alias adds one."""
 
@@ -131,6 +133,25 @@ def s3_key(mapping_id: str, shard_id: str, at: float, unique: str) -> str:
     """
     moment = datetime.fromtimestamp(at, UTC)
     return f"aws/lambda/{mapping_id}/{shard_id}/{moment:%Y/%m/%d/%Y-%m-%dT%H.%M.%S}-{unique}"
+
+
+def without_payload(body: bytes, limit: int) -> bytes | None:
+    """An on-failure record that is too large for its destination, without the payloads that it carries.
+
+    None where that does not help: it is no on-failure record, carries none, or has more than `limit` bytes
+    all the same. (Lambda API: `OnFailure` of SNS.)
+    """
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    context = document.get("requestContext") if isinstance(document, dict) else None
+    if not isinstance(context, dict) or "condition" not in context:
+        return None
+    bare = {name: value for name, value in document.items() if name not in _PAYLOADS}
+    # Escaped, so that also half a surrogate pair can be written.
+    text = json.dumps(bare, separators=(",", ":")).encode()
+    return text if len(bare) < len(document) and len(text) <= limit else None
 
 
 def _document(discard: Discard, call: FailedCall, function_arn: str, condition: str) -> dict[str, Any]:

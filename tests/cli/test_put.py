@@ -16,7 +16,7 @@ import pytest
 from streamfn import plugins
 from streamfn.cli import put as command
 from streamfn.cli.reading import Line, format_of, lines, opened
-from streamfn.errors import ConfigurationError, PayloadTooLarge
+from streamfn.errors import ConfigurationError, PayloadTooLarge, SourceError
 from streamfn.ports import Message, SendFailure
 
 from .conftest import Streamfn
@@ -241,6 +241,13 @@ def test_a_destination_out_of_reach_ends_it(sent: Any) -> None:
     assert code == 1
     assert said.splitlines()[0] == "streamfn: line 2: scripted: cannot be reached: gone"
     assert said.splitlines()[1].endswith("to scripted:; nothing from line 2 on was confirmed")
+
+
+def test_what_only_a_person_can_mend_ends_it_at_once(sent: Any) -> None:
+    destination = Scripted(SourceError("no such queue. Fix: create it", retryable=False))
+    code, said = sent(destination)
+    assert (code, len(destination.sends)) == (1, 1)
+    assert "no such queue. Fix: create it" in said.splitlines()[0]
 
 
 def test_a_file_that_cannot_be_read_is_a_mistake() -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamfn.core.delivery import Condition, Discard
-from streamfn.core.envelopes import FailedCall, FailureFormat, failure_documents, s3_key
+from streamfn.core.envelopes import FailedCall, FailureFormat, failure_documents, s3_key, without_payload
 from streamfn.core.outcomes import Cause, Failed, Outcome, Succeeded
 from streamfn.core.records import Batch, StreamRecord
 from tests.core.made import FAILURE, KAFKA, KINESIS, MSK, SQS, HeldKafkaRecord, message, stream
@@ -199,6 +199,33 @@ def test_the_key_of_an_object_names_mapping_shard_and_instant() -> None:
         r"aws/lambda/[-0-9a-f]{36}/shardId-\d{12}/\d{4}/\d\d/\d\d/\d{4}-\d\d-\d\dT\d\d\.\d\d\.\d\d-[-0-9a-f]{36}",
         key,
     )
+
+
+@pytest.mark.parametrize("style", [FailureFormat.PAYLOAD, FailureFormat.RECORD])
+def test_a_document_that_is_too_large_goes_without_its_payloads(style: FailureFormat) -> None:
+    whole = document(style, given_up(batch=Batch([StreamRecord(5, b"x" * 1000, "k", 0.0)], KINESIS)))
+    bare = without_payload(orjson.dumps(whole), 1000)
+    assert bare is not None
+    del whole["payload"], whole["responsePayload"]
+    exactly(json.loads(bare), whole)
+    assert without_payload(bare, len(bare) - 1) is None
+    assert without_payload(bare, len(bare)) is None  # there was nothing to leave out
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"payload":"x"}',
+        b'{"requestContext":{},"payload":"x"}',
+        b'{"requestContext":"condition","payload":"x"}',
+        b'["condition"]',
+        b"no json",
+        b"\xff",
+        b"[" * 100_000,
+    ],
+)
+def test_only_on_failure_records_lose_anything(body: bytes) -> None:
+    assert without_payload(body, 1000) is None
 
 
 @given(

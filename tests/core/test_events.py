@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamfn.core.events import EventShape, KafkaShape, KinesisShape, SqsShape
+from streamfn.core.events.kinesis import EncodedRecord
+from streamfn.core.events.sqs import SqsMessage
 from streamfn.core.records import StreamRecord
 from tests.core.made import KAFKA, KINESIS, MSK, SQS, HeldKafkaRecord, message
 
@@ -66,6 +68,28 @@ def test_a_stream_is_shown_as_kinesis() -> None:
             ]
         },
     )
+
+
+class HeldInBase64(EncodedRecord):
+    """A record as Kinesis sends it."""
+
+    id = "4959"
+    position = 4959
+    key = "sensor-1"
+    headers = ()
+    arrived_at = 1700000000.0
+    size = 600
+    data = "MTIuNQ=="
+
+    @property
+    def value(self) -> bytes:
+        raise AssertionError("nobody asked for the value")
+
+
+def test_what_is_in_base64_already_is_not_decoded() -> None:
+    (shown,) = KINESIS.to_event([HeldInBase64()])["Records"]
+    assert shown["kinesis"]["data"] == "MTIuNQ=="
+    assert KINESIS.to_event([]) == {"Records": []}
 
 
 def test_a_kinesis_filter_sees_data_and_partition_key_at_the_top() -> None:
@@ -194,6 +218,118 @@ def test_without_attributes_their_digest_is_absent_and_with_a_window_null() -> N
 def test_a_body_that_is_not_utf_8_is_shown_as_far_as_it_is_text() -> None:
     (shown,) = SQS.to_event([message("m", b"a\xffb")])["Records"]
     assert shown["body"] == "a\ufffdb"
+
+
+class Received(SqsMessage):
+    """A message as ReceiveMessage answers it."""
+
+    headers = ()
+    size = 1000
+
+    def __init__(self, **parts: Any) -> None:
+        self.message = {
+            "MessageId": "0f3c",
+            "ReceiptHandle": "AQEB",
+            "MD5OfBody": "5d41402abc4b2a76b9719d911017c592",
+            "Body": "hello",
+            # In no order, as SQS answers.
+            "Attributes": {
+                "SenderId": "AIDA",
+                "ApproximateFirstReceiveTimestamp": "1700000001456",
+                "ApproximateReceiveCount": "2",
+                "SentTimestamp": "1700000000123",
+            },
+            **parts,
+        }
+
+
+def test_a_message_as_received_is_shown_as_it_came_with_its_names_as_events_have_them() -> None:
+    exactly(
+        SQS.to_event([Received()]),
+        {
+            "Records": [
+                {
+                    "messageId": "0f3c",
+                    "receiptHandle": "AQEB",
+                    "body": "hello",
+                    "attributes": {
+                        "ApproximateReceiveCount": "2",
+                        "SentTimestamp": "1700000000123",
+                        "SenderId": "AIDA",
+                        "ApproximateFirstReceiveTimestamp": "1700000001456",
+                    },
+                    "messageAttributes": {},
+                    "md5OfBody": "5d41402abc4b2a76b9719d911017c592",
+                    "eventSource": "aws:sqs",
+                    "eventSourceARN": "arn:aws:sqs:eu-west-1:123456789012:orders",
+                    "awsRegion": "eu-west-1",
+                }
+            ]
+        },
+    )
+
+
+def test_attributes_of_a_message_as_received_keep_types_and_digest() -> None:
+    attributes = {
+        "size": {"DataType": "Number", "StringValue": "12.50"},
+        "face": {"BinaryValue": "/wA=", "DataType": "Binary.png"},
+        "kind": {"StringValue": "", "DataType": "String.custom"},
+    }
+    record = Received(MessageAttributes=attributes, MD5OfMessageAttributes="8f14")
+    (shown,) = SqsShape("arn:q", "eu-west-1", window=1).to_event([record])["Records"]
+    lists: dict[str, Any] = {"stringListValues": [], "binaryListValues": []}
+    exactly(
+        shown["messageAttributes"],
+        {
+            "size": {"stringValue": "12.50", **lists, "dataType": "Number"},
+            "face": {"binaryValue": "/wA=", **lists, "dataType": "Binary.png"},
+            "kind": {"stringValue": "", **lists, "dataType": "String.custom"},
+        },
+    )
+    keys = list(shown)
+    assert keys[keys.index("md5OfBody") + 1] == "md5OfMessageAttributes"
+    assert shown["md5OfMessageAttributes"] == "8f14"
+
+
+def test_the_digest_of_no_attributes_of_a_message_as_received() -> None:
+    windowed = SqsShape("arn:q", "eu-west-1", window=1).to_event([Received()])["Records"][0]
+    assert windowed["md5OfMessageAttributes"] is None
+    assert "md5OfMessageAttributes" not in SQS.to_event([Received()])["Records"][0]
+
+
+def test_a_message_of_another_queue_s_past_has_its_attributes_where_aws_has_them() -> None:
+    names = (
+        "DeadLetterQueueSourceArn",
+        "ApproximateReceiveCount",
+        "AWSTraceHeader",
+        "SentTimestamp",
+        "SequenceNumber",
+        "MessageGroupId",
+        "SenderId",
+        "MessageDeduplicationId",
+        "ApproximateFirstReceiveTimestamp",
+        "Unheard",
+    )
+    record = Received(Attributes=dict.fromkeys(reversed(names), "1"))
+    (shown,) = SQS.to_event([record])["Records"]
+    assert tuple(shown["attributes"]) == names
+
+
+def test_what_a_function_does_to_an_event_changes_no_message() -> None:
+    record = Received(MessageAttributes={"size": {"DataType": "Number", "StringValue": "1"}})
+    (shown,) = SQS.to_event([record])["Records"]
+    shown["attributes"]["SenderId"] = "changed"
+    shown["messageAttributes"]["size"]["stringListValues"].append("changed")
+    assert "changed" not in json.dumps(SQS.to_event([record]))
+
+
+def test_a_message_as_received_answers_as_a_record() -> None:
+    record = Received()
+    assert (record.id, record.position, record.key, record.value) == ("0f3c", 0, None, b"hello")
+    assert (record.arrived_at, record.attempt, record.receipt) == (1700000000.123, 1, "AQEB")
+    in_group = Received(Attributes={"MessageGroupId": "customer-7"}, Body='{"n": 1}')
+    assert in_group.key == "customer-7"
+    assert SQS.filter_view(in_group)["body"] == {"n": 1}
 
 
 def test_a_filter_on_messages_sees_the_body_decoded() -> None:

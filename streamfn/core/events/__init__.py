@@ -6,8 +6,11 @@ handlers written for Lambda run as they are.
 
 from __future__ import annotations
 
+from streamfn.core.events.dynamodb import DynamoDbRecord as DynamoDbRecord
+from streamfn.core.events.dynamodb import DynamoDbShape as DynamoDbShape
 from streamfn.core.events.kafka import KafkaRecord as KafkaRecord
 from streamfn.core.events.kafka import KafkaShape as KafkaShape
 from streamfn.core.events.kinesis import KinesisShape as KinesisShape
 from streamfn.core.events.shape import EventShape as EventShape
+from streamfn.core.events.sqs import SqsMessage as SqsMessage
 from streamfn.core.events.sqs import SqsShape as SqsShape

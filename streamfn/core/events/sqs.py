@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from hashlib import md5
 from typing import TYPE_CHECKING, Any, cast
 
+from streamfn.core.records import Record
 from streamfn.core.rendering import base64_text, decoded, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from streamfn.core.records import Headers, QueueRecord, Record
+    from streamfn.core.records import Headers, QueueRecord
 
 # The order in which recorded events have them; FIFO queues and dead-letter queues add theirs in between.
 _SYSTEM_ATTRIBUTES = (
@@ -28,9 +29,51 @@ _SYSTEM_ATTRIBUTES = (
 _STRING, _BINARY = b"\x01", b"\x02"
 
 
+class SqsMessage(Record):
+    """A message as SQS hands it out (API reference: Message). Connectors subclass it over their client's own
+    object, which is a mapping with SQS's names in it.
+    """
+
+    __slots__ = ()
+
+    message: Mapping[str, Any]
+
+    @property
+    def id(self) -> str:
+        return cast("str", self.message["MessageId"])
+
+    @property
+    def position(self) -> int:
+        return 0
+
+    @property
+    def key(self) -> str | None:
+        return cast("str | None", self.message["Attributes"].get("MessageGroupId"))
+
+    @property
+    def value(self) -> bytes:
+        return cast("str", self.message["Body"]).encode()
+
+    @property
+    def arrived_at(self) -> float:
+        return int(self.message["Attributes"]["SentTimestamp"]) / 1000
+
+    @property
+    def attempt(self) -> int:
+        return int(self.message["Attributes"]["ApproximateReceiveCount"]) - 1
+
+    @property
+    def receipt(self) -> str:
+        """What SQS takes to settle this delivery."""
+        return cast("str", self.message["ReceiptHandle"])
+
+
 @dataclass(frozen=True, slots=True)
 class SqsShape:
-    """The SQS event (Developer Guide: with-sqs, example event; recorded events). Takes QueueRecords."""
+    """The SQS event (Developer Guide: with-sqs, example event; recorded events).
+
+    Takes SqsMessages, and QueueRecords of queues that are not SQS's.
+    """
 
     queue_arn: str
     region: str
@@ -39,11 +82,11 @@ class SqsShape:
 
     def to_event(self, records: Sequence[Record]) -> dict[str, Any]:
         """`{"Records": [...]}`. Bytes of a body that are not UTF-8 become U+FFFD, for an SQS body is text."""
-        return {"Records": [self._message(record) for record in cast("Sequence[QueueRecord]", records)]}
+        return {"Records": [self._message(record) for record in records]}
 
     def filter_view(self, record: Record) -> Mapping[str, Any]:
         """The message as delivered, with `body` decoded (Developer Guide: with-sqs-filtering)."""
-        view = self._message(cast("QueueRecord", record))
+        view = self._message(record)
         view["body"] = decoded(record.value or b"")
         return view
 
@@ -61,23 +104,51 @@ class SqsShape:
             }
         }
 
-    def _message(self, record: QueueRecord) -> dict[str, Any]:
-        body = text_of(record.value)
-        message: dict[str, Any] = {
-            "messageId": record.id,
-            # A source whose handle is no text has no API that would take it back.
-            "receiptHandle": record.receipt if isinstance(record.receipt, str) else record.id,
-            "body": body,
-            "attributes": _system_attributes(record),
-            "messageAttributes": {name: _attribute(value) for name, value in record.headers},
-            "md5OfBody": md5(body.encode(), usedforsecurity=False).hexdigest(),
-        }
-        if record.headers:
-            message["md5OfMessageAttributes"] = _digest(record.headers)
-        elif self.window:
-            message["md5OfMessageAttributes"] = None
-        message |= {"eventSource": "aws:sqs", "eventSourceARN": self.queue_arn, "awsRegion": self.region}
-        return message
+    def _message(self, record: Record) -> dict[str, Any]:
+        shown = _as_received(record) if isinstance(record, SqsMessage) else _as_if_received(record)
+        if self.window:
+            shown.setdefault("md5OfMessageAttributes", None)
+        shown |= {"eventSource": "aws:sqs", "eventSourceARN": self.queue_arn, "awsRegion": self.region}
+        return shown
+
+
+def _as_received(record: SqsMessage) -> dict[str, Any]:
+    message = record.message
+    attributes = message.get("MessageAttributes") or {}
+    shown = {
+        "messageId": message["MessageId"],
+        "receiptHandle": message["ReceiptHandle"],
+        "body": message["Body"],
+        "attributes": _in_order(message["Attributes"]),
+        "messageAttributes": {name: _received(value) for name, value in attributes.items()},
+        "md5OfBody": message["MD5OfBody"],
+    }
+    if "MD5OfMessageAttributes" in message:
+        shown["md5OfMessageAttributes"] = message["MD5OfMessageAttributes"]
+    return shown
+
+
+def _received(attribute: Mapping[str, str]) -> dict[str, Any]:
+    names = {"StringValue": "stringValue", "BinaryValue": "binaryValue"}
+    shown = {names[name]: value for name, value in attribute.items() if name in names}
+    return {**shown, "stringListValues": [], "binaryListValues": [], "dataType": attribute["DataType"]}
+
+
+def _as_if_received(any_record: Record) -> dict[str, Any]:
+    record = cast("QueueRecord", any_record)
+    body = text_of(record.value)
+    message: dict[str, Any] = {
+        "messageId": record.id,
+        # A source whose handle is no text has no API that would take it back.
+        "receiptHandle": record.receipt if isinstance(record.receipt, str) else record.id,
+        "body": body,
+        "attributes": _system_attributes(record),
+        "messageAttributes": {name: _attribute(value) for name, value in record.headers},
+        "md5OfBody": md5(body.encode(), usedforsecurity=False).hexdigest(),
+    }
+    if record.headers:
+        message["md5OfMessageAttributes"] = _digest(record.headers)
+    return message
 
 
 def _system_attributes(record: QueueRecord) -> dict[str, str]:
@@ -90,7 +161,11 @@ def _system_attributes(record: QueueRecord) -> dict[str, str]:
     }
     if record.key is not None:
         values["MessageGroupId"] = record.key
-    return {name: values[name] for name in _SYSTEM_ATTRIBUTES if name in values} | values
+    return _in_order(values)
+
+
+def _in_order(values: Mapping[str, str]) -> dict[str, str]:
+    return {**{name: values[name] for name in _SYSTEM_ATTRIBUTES if name in values}, **values}
 
 
 def _attribute(value: bytes) -> dict[str, Any]:

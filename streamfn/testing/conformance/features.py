@@ -73,6 +73,8 @@ class QueueFeatures(Pace):
     """Messages of one key come in order, one after the other."""
     keys: Has = True
     headers: Has = True
+    any_text: Has = True
+    """A body may be any text: empty, and with control characters in it."""
     restarting: Has = True
     unreachable: Has = True
     max_batch: int = 10
@@ -86,6 +88,8 @@ class DestinationFeatures(Pace):
 
     keys: Has = True
     headers: Has = True
+    any_text: Has = True
+    """A body may be any text: empty, and with control characters in it."""
     refusing: Has = True
     """The harness can make a message that is refused while others are taken."""
     unreachable: Has = True

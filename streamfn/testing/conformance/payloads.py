@@ -21,12 +21,22 @@ TEXTS: dict[str, bytes] = {
 }
 """Payloads that are text: queues take these."""
 
+XML_TEXTS: dict[str, bytes] = {
+    name: text.replace(b"\0", b"") for name, text in TEXTS.items() if name != "empty"
+}
+"""The same for brokers that take only what may stand in XML."""
+
 BINARY: dict[str, bytes] = {"binary": bytes(range(256)), "not utf-8": b"\xff\xfe\x80"}
 
 HEADERS = (("a", b"1"), ("b", b""), ("a", b"2"), ("Ünïcode", "✓".encode()))
 """With a name that comes twice, out of order, and a value that is empty."""
 
 KEYS = ("plain", "Zürich 東京", "a b/c:d", "x" * 100)
+
+
+def texts(any_text: bool | str) -> list[bytes]:
+    """Those that a broker takes, by its feature `any_text`."""
+    return list((TEXTS if any_text is True else XML_TEXTS).values())
 
 
 def assert_rendered(shard: Shard, records: Sequence[Record]) -> None:

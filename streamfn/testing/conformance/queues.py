@@ -10,7 +10,7 @@ import pytest
 from streamfn.errors import ConfigurationError, SourceError
 from streamfn.ports import Message, QueueShard
 from streamfn.testing.conformance.features import QueueFeatures, needs
-from streamfn.testing.conformance.payloads import HEADERS, KEYS, TEXTS, assert_rendered
+from streamfn.testing.conformance.payloads import HEADERS, KEYS, assert_rendered, texts
 from streamfn.testing.conformance.reading import messages, numbers, take, tasks
 from streamfn.testing.conformance.settling import LONG, QueueSettlingSuite, assert_quiet
 
@@ -162,7 +162,7 @@ class QueueReadingSuite:
 
     async def test_payloads_come_as_they_were_put(self, harness: QueueHarness) -> None:
         """Record.value: empty, unicode and the largest payload; Shard.shape renders them."""
-        values = [*TEXTS.values(), b"x" * self.features.max_payload]
+        values = [*texts(self.features.any_text), b"x" * self.features.max_payload]
         await harness.create(LONG)
         for value in values:
             await harness.put([Message(value)])

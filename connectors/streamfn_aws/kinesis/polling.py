@@ -1,0 +1,124 @@
+"""A shard by polling: GetRecords, one answer at a time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+
+from streamfn.errors import ShardClosed
+from streamfn_aws.errors import ServiceError, reading, source_error
+from streamfn_aws.kinesis.pace import Pace
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from streamfn.core.events import EventShape
+    from streamfn.core.records import Record
+    from streamfn_aws.kinesis.intake import Intake
+    from streamfn_aws.kinesis.stream import Stream
+
+_AT_LEAST: Final = 0.25
+"""Seconds that a call may take where less is left to wait."""
+_DEAD: Final = frozenset({"ExpiredIteratorException", "InvalidArgumentException"})
+"""An iterator lives for five minutes; one of a stream that was made anew is invalid."""
+
+
+class PollingReader:
+    """Reads a shard's records as they are asked for. Holds one answer at most: 10 MB.
+
+    An iterator that died, a throttled call and a service that is away for a while are no errors here.
+    """
+
+    def __init__(
+        self,
+        stream: Stream,
+        shape: EventShape,
+        intake: Intake,
+        *,
+        iterator: str | None = None,
+        poll_interval: float = 1.0,
+    ) -> None:
+        self.shape = shape
+        self.behind: float | None = None
+        """Seconds that the last answer was behind the shard's end; None before the first."""
+        self._stream = stream
+        self._intake = intake
+        self._iterator = iterator
+        self._poll_interval = poll_interval
+        self._pace = Pace(intake.place)
+        self._renewed = False
+        """The last call's iterator was dead, and has been replaced."""
+        self._ended = False
+
+    @property
+    def lag(self) -> int | None:
+        # Of what is still there Kinesis tells how old it is, and not how much.
+        return 0 if self.behind == 0 and self._intake.is_empty else None
+
+    async def read(self, limit: int, wait: float) -> Sequence[Record]:
+        until = anyio.current_time() + wait
+        while True:
+            records = self._intake.take(limit)
+            if records:
+                return records
+            if self._ended:
+                raise ShardClosed(f"{self._intake.place} has ended")
+            if self._pace.due_at > until:
+                await anyio.sleep_until(until)
+                return ()
+            await anyio.sleep_until(self._pace.due_at)
+            self._pace.called()
+            # One that is cut off is made again: the iterator stays.
+            with anyio.move_on_at(max(until, anyio.current_time() + _AT_LEAST)) as waiting:
+                await self._poll()
+            if waiting.cancelled_caught:
+                return ()
+
+    async def close(self) -> None:
+        """Holds nothing."""
+
+    async def _poll(self) -> None:
+        try:
+            if self._iterator is None:
+                intake = self._intake
+                self._iterator = await self._stream.iterator(intake.shard.id, intake.start)
+            answer = await self._stream.records(self._iterator)
+        except ServiceError as error:
+            await self._failed(error)
+        except OSError as error:
+            self._pace.failed(error)
+        else:
+            self._take_in(answer)
+
+    def _take_in(self, answer: Mapping[str, Any]) -> None:
+        records, behind = answer["Records"], answer.get("MillisBehindLatest")
+        self._iterator = answer.get("NextShardIterator")
+        self._ended = self._iterator is None
+        self._renewed = False
+        self._intake.add(records)
+        self.behind = None if behind is None else behind / 1000
+        self._pace.answered(rest=0.0 if records or behind else self._poll_interval)
+
+    async def _failed(self, error: ServiceError) -> None:
+        intake, had_iterator = self._intake, self._iterator is not None
+        if error.code in _DEAD and had_iterator:
+            # Another is taken where the last answer ended: at once, if it is not the same again and again.
+            self._iterator = None
+            if self._renewed:
+                self._pace.failed(error)
+            self._renewed = True
+        elif error.transient:
+            self._pace.failed(error)
+        elif error.code == "InvalidArgumentException":
+            intake.refused(error)
+            self._pace.failed(error)
+        elif error.missing and not await self._is_there():
+            intake.lost("the shard is gone, and with it what was not read")
+            self._ended = True
+        else:
+            raise source_error(intake.place, error) from error
+
+    async def _is_there(self) -> bool:
+        with reading(self._intake.place):
+            return await self._stream.has(self._intake.shard.id)

@@ -1,0 +1,115 @@
+"""An SQS queue as a source."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from itertools import count
+from typing import TYPE_CHECKING, Any, Final, Self, Unpack
+
+import anyio
+
+from streamfn.errors import ConfigurationError
+from streamfn_aws.api import Api
+from streamfn_aws.errors import checking, reading
+from streamfn_aws.options import (
+    Connection,
+    ConnectionOptions,
+    Resource,
+    connection_options,
+    other_options,
+    parsed_uri,
+    within,
+)
+from streamfn_aws.sqs.poller import SqsPoller
+from streamfn_aws.sqs.queues import find_queue
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+_TYPES: Final[Mapping[str, type]] = {"wait_time_seconds": int}
+
+_GOODBYE: Final = 5.0
+"""Seconds for giving back what a poll brought; for one that is cut off also for the poll itself."""
+
+
+class SqsQueue:
+    """A queue of SQS, standard or FIFO (its name ends in `.fifo`).
+
+    `wait_time_seconds`: how long a poll waits for messages, 0 to 20. A drain lets the present poll end, for
+    what SQS hands to a poll that was cancelled would stay hidden; a shorter wait makes drains faster and
+    costs more requests. `window`: the mapping's MaximumBatchingWindowInSeconds. Where a message has no
+    attributes, AWS leaves their digest out of the event without a window, and makes it null with one.
+    """
+
+    def __init__(
+        self,
+        queue: str | Resource,
+        *,
+        wait_time_seconds: int = 20,
+        window: float = 0.0,
+        **connection: Unpack[ConnectionOptions],
+    ) -> None:
+        self._resource = queue if isinstance(queue, Resource) else _named(queue)
+        if self._resource.service != "sqs" or not self._resource.name or "/" in self._resource.name:
+            raise ConfigurationError(
+                f"{self._resource.arn or self._resource.name!r} is no name of a queue",
+                field="Source",
+                fix="write sqs://NAME, sqs://ACCOUNT/NAME or the ARN",
+            )
+        self._wait_time = int(within("wait_time_seconds", wait_time_seconds, 0, 20))
+        self._window = within("window", window, 0, 300)
+        self._connection = Connection.of(connection, self._resource.region)
+        self._pollers = count(1)
+
+    @classmethod
+    def from_uri(cls, uri: str, options: Mapping[str, object]) -> Self:
+        """`sqs://NAME`, `sqs://ACCOUNT/NAME` or `arn:aws:sqs:REGION:ACCOUNT:NAME`, with `?option=value`.
+
+        Of `options`, what the app knows: `maximum_batching_window_in_seconds`. Raises ConfigurationError
+        naming the option and the fix.
+        """
+        resource, given = parsed_uri(uri, "Source", _TYPES)
+        window: Any = options.get("maximum_batching_window_in_seconds", 0)
+        return cls(resource, window=window, **other_options(given), **connection_options(given))
+
+    @property
+    def name(self) -> str:
+        return f"sqs://{self._resource.name}"
+
+    def __repr__(self) -> str:
+        return f"<SqsQueue {self._resource.name}>"
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[SqsPoller]:
+        name = f"{self.name}/{next(self._pollers)}"
+        async with Api.shared(self._connection, "sqs") as api:
+            with reading(self.name):
+                queue = await find_queue(api, self._resource)
+            try:
+                async with anyio.create_task_group() as tasks:
+                    poller = SqsPoller(api, queue, name, self._wait_time, tasks, self._window)
+                    cut_off = True
+                    try:
+                        yield poller
+                        cut_off = False
+                    finally:
+                        patience = _GOODBYE if cut_off else _GOODBYE + self._wait_time
+                        with anyio.move_on_after(patience, shield=True), reading(self.name):
+                            await poller.leave()
+                        tasks.cancel_scope.cancel()
+            except BaseExceptionGroup as group:
+                # Our tasks raise nothing: it is what the caller's block raised, and to be seen as it was.
+                if len(group.exceptions) == 1:
+                    raise group.exceptions[0] from None
+                raise
+
+    async def check(self) -> None:
+        async with Api.shared(self._connection, "sqs") as api:
+            with checking(self.name, "Source"):
+                await find_queue(api, self._resource)
+
+
+def _named(queue: str) -> Resource:
+    if queue.startswith("arn:"):
+        return parsed_uri(queue, "Source", {})[0]
+    return Resource("sqs", queue)

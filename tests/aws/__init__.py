@@ -1,0 +1,1 @@
+"""The AWS connector on servers that speak as AWS does."""
