@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks import engine, kafka_delivery, kafka_throughput, local, processes, report
+from benchmarks import engine, kafka_delivery, kafka_throughput, kinesis, local, processes, report, sqs
 from benchmarks.measuring import measure
 from benchmarks.scenario import Group, Result, Settings
 from streamfn.cli import logs
@@ -17,6 +17,8 @@ from streamfn.cli import logs
 GROUPS: tuple[Group, ...] = (
     *kafka_throughput.GROUPS,
     *kafka_delivery.GROUPS,
+    *sqs.GROUPS,
+    *kinesis.GROUPS,
     *local.GROUPS,
     *engine.GROUPS,
     *processes.GROUPS,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 from aiokafka import AIOKafkaProducer  # type: ignore[import-untyped]
 
 from benchmarks.brokers import bare_loop, filled_topic, kafka_server
-from benchmarks.measuring import PATIENCE, Watch, delivering, percentile, program
+from benchmarks.measuring import PATIENCE, Trip, Watch, delivering, worked_off
 from benchmarks.scenario import Scenario, Settings, Side, Target
 from streamfn import Batch
 
@@ -105,7 +104,7 @@ class Latency:
         return await watch.rate()
 
     async def _bare(self, servers: str, rate: float, seconds: int, *, commit: bool = True) -> float:
-        trip = Trip(rate, seconds)
+        trip = KafkaTrip(rate, seconds)
 
         async def arrived(batch: Sequence[Any]) -> None:
             trip.arrived(batch[0].value)
@@ -114,10 +113,10 @@ class Latency:
             topic = await trip.begin(servers)
             tasks.create_task(trip.produce(servers, topic))
             await bare_loop(servers, topic, 1, arrived, trip.done.is_set, commit=commit)
-        return trip.p99
+        return trip.took(99)
 
     async def _streamfn(self, servers: str, rate: float, seconds: int) -> float:
-        trip = Trip(rate, seconds)
+        trip = KafkaTrip(rate, seconds)
 
         async def arrived(batch: Batch) -> None:
             trip.arrived(batch[0].value)
@@ -129,18 +128,15 @@ class Latency:
             async with delivering(arrived, f"kafka://{servers}/{topic}", **options):
                 async with asyncio.timeout(PATIENCE):
                     await trip.done.wait()
-        return trip.p99
+        return trip.took(99)
 
 
-class Trip:
-    """Records under way. The first only shows that the reader is there; then the producer begins."""
+class KafkaTrip(Trip):
+    """Records under way through a topic of their own, at a steady pace."""
 
     def __init__(self, rate: float, seconds: int) -> None:
+        super().__init__(int(rate * seconds))
         self._rate = rate
-        self._count = int(rate * seconds)
-        self._took: list[float] = []
-        self._there = asyncio.Event()
-        self.done = asyncio.Event()
 
     async def begin(self, servers: str) -> str:
         topic = await filled_topic(servers, 1, 0)
@@ -151,28 +147,9 @@ class Trip:
         return topic
 
     async def produce(self, servers: str, topic: str) -> None:
-        """Has another process send. It shares no loop with the reader."""
-        await self._there.wait()
-
-        def work() -> None:
-            with program("produce", servers, topic, self._rate, self._count) as producing:
-                producing.next()
-
-        await asyncio.to_thread(work)
-
-    def arrived(self, value: bytes | None) -> None:
-        now = time.monotonic_ns()
-        if not self._there.is_set():
-            self._there.set()
-            return
-        self._took.append((now - int(value or b"0")) / 1e6)
-        if len(self._took) >= self._count:
-            self.done.set()
-
-    @property
-    def p99(self) -> float:
-        """Milliseconds. The first sixth is for warming up: connections, metadata, code that runs first."""
-        return percentile(self._took[len(self._took) // 6 :], 99)
+        """Has another process send."""
+        await self.there.wait()
+        await worked_off("produce", servers, topic, self._rate, self.count)
 
 
 GROUPS = (KeyParallelism(), Latency())

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import json
 import math
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,16 +37,19 @@ class Watch:
         self._counted = 0
         self._began = 0.0
         self._ended = 0.0
+        self._used = 0.0
         self._done = asyncio.Event()
 
     def saw(self, records: int) -> None:
         """Some records were delivered."""
         if self._left == self._total:
             self._began = time.perf_counter()
+            self._used = -time.process_time()
             self._counted = self._total - records
         self._left -= records
         if self._left <= 0 and not self._ended:
             self._ended = time.perf_counter()
+            self._used += time.process_time()
             self._done.set()
 
     @property
@@ -57,6 +61,11 @@ class Watch:
         async with asyncio.timeout(PATIENCE):
             await self._done.wait()
         return self._counted / (self._ended - self._began)
+
+    @property
+    def per_cpu(self) -> float:
+        """Records per second of this process' CPU, once all were delivered."""
+        return self._counted / self._used
 
 
 _apps = iter(range(1_000_000_000))
@@ -95,6 +104,43 @@ def measure(group: Group, settings: Settings, progress: Callable[[str], None]) -
         if result.scenario.bare is not None:
             result.bare_values = values[result.scenario.bare]
     return results
+
+
+def figures(name: str, measured: Callable[[], Mapping[str, float]], *others: str) -> dict[str, Side]:
+    """Sides of one measurement that gives several figures: `name` makes it and gives the one called so,
+    `others` give theirs of the same measurement.
+    """
+    last: dict[str, float] = {}
+
+    def makes_it() -> float:
+        last.update(measured())
+        return last[name]
+
+    return {name: makes_it, **{other: functools.partial(last.__getitem__, other) for other in others}}
+
+
+def rates(
+    way: str,
+    total: int,
+    reads: Callable[[Watch], Awaitable[object]],
+    settings: Settings,
+    prepare: Callable[[], object] = lambda: None,
+) -> dict[str, Side]:
+    """Sides for a way of reading: `way`, records per second, and `WAY-cpu`, per second of this process' CPU.
+
+    `reads` ends when the watch has seen all; `prepare` comes before each measurement.
+    """
+
+    async def work() -> Mapping[str, float]:
+        watch = Watch(total)
+        await reads(watch)
+        return {way: await watch.rate(), f"{way}-cpu": watch.per_cpu}
+
+    def measured() -> Mapping[str, float]:
+        prepare()
+        return settings.run(work())
+
+    return figures(way, measured, f"{way}-cpu")
 
 
 # ----------------------------------------------------------------------------------------- processes
@@ -142,6 +188,44 @@ class Lines:
         assert self._process.stdin is not None
         self._process.stdin.write(line + "\n")
         self._process.stdin.flush()
+
+
+class Trip:
+    """Records under way, each of which carries when it was sent: nanoseconds by the monotonic clock, which
+    on Linux is one for all processes of a machine.
+
+    The first only shows that the reader is there; then the others are to be sent.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._took: list[float] = []
+        self.there = asyncio.Event()
+        self.done = asyncio.Event()
+
+    def arrived(self, value: bytes | None) -> None:
+        """One is there."""
+        now = time.monotonic_ns()
+        if not self.there.is_set():
+            self.there.set()
+            return
+        self._took.append((now - int(value or b"0")) / 1e6)
+        if len(self._took) >= self.count:
+            self.done.set()
+
+    def took(self, percent: float) -> float:
+        """Milliseconds. The first sixth is for warming up: connections, metadata, code that runs first."""
+        return percentile(self._took[len(self._took) // 6 :], percent)
+
+
+async def worked_off(name: str, *arguments: object) -> None:
+    """Has a program of `benchmarks.programs` do its work, which shares no loop with what is measured."""
+
+    def work() -> None:
+        with program(name, *arguments) as at_work:
+            at_work.next()
+
+    await asyncio.to_thread(work)
 
 
 def percentile(values: Sequence[float], percent: float) -> float:

@@ -15,7 +15,17 @@ from rich.table import Table
 
 from benchmarks.scenario import Result, Settings
 
-_PACKAGES = ("streamfn", "aiokafka", "anyio", "pydantic", "orjson", "structlog", "uvloop")
+_PACKAGES = (
+    "streamfn",
+    "aiokafka",
+    "aiobotocore",
+    "aiohttp",
+    "anyio",
+    "pydantic",
+    "orjson",
+    "structlog",
+    "uvloop",
+)
 _COLUMNS = ("scenario", "figure", "unit", "bare", "ratio", "target", "holds")
 
 
@@ -64,8 +74,12 @@ def show(results: Sequence[Result]) -> None:
 
 def as_markdown(results: Sequence[Result]) -> str:
     """The table as documentation has it."""
-    lines = ["| " + " | ".join(_COLUMNS) + " |", "|---|--:|---|--:|--:|---|---|"]
-    lines += ["| " + " | ".join(_row(result)) + " |" for result in results]
+    lines = ["| scenario | figure | bare | ratio | target | holds |", "| --- | --: | --: | --: | --- | --- |"]
+    for result in results:
+        name, figure, unit, *others, holds = _row(result)
+        shown = f"{figure} {unit}" if figure else "not measured"
+        cells = [name, shown, *others, "**no**" if holds == "no" else holds]
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -85,7 +99,7 @@ def _row(result: Result) -> tuple[str, ...]:
 def _number(value: float | None) -> str:
     if value is None:
         return ""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 1 else f"{value:.2f}"
 
 
 def _version(name: str) -> str | None:

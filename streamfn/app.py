@@ -51,6 +51,8 @@ class MappingStatus:
     """Records being delivered."""
     lag: int | None
     """Records that wait in the source; None when unknown."""
+    iterator_age: float | None
+    """Streams: seconds by which what was read last is behind the newest record; None when unknown."""
     shards: int
     """Shards held; for a queue, its pollers."""
     counters: dict[str, int]
@@ -326,6 +328,7 @@ class App:
             last_processing_result=self.counters.last_results.get(name, "No records processed"),
             in_flight=running.in_flight if running else 0,
             lag=running.lag if running else None,
+            iterator_age=running.iterator_age if running else None,
             shards=running.shards if running else 0,
             counters=self.counters.of(name),
         )

@@ -84,6 +84,12 @@ class StreamShard(Shard, Protocol):
     def lag(self) -> int | None:
         """Records known to wait after those read; None when unknown."""
 
+    @property
+    def iterator_age(self) -> float | None:
+        """Seconds by which what was read last is behind the newest record; None where the source does not
+        tell.
+        """
+
     async def commit(self, checkpoint: Checkpoint) -> None:
         """Durable when it returns. Raises ShardLost when the shard is no longer ours; then nothing was
         written.

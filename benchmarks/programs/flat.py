@@ -33,7 +33,7 @@ class EndlessShard:
     checkpoint = Checkpoint(-1)
     note_limit = 4096
     commit_interval = 0.0
-    lag = None
+    lag = iterator_age = None
 
     def __init__(self) -> None:
         self._positions = itertools.count()

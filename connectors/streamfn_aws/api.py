@@ -11,6 +11,7 @@ import asyncio
 import random
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from ssl import SSLError
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
@@ -152,14 +153,20 @@ async def _opened(connection: Connection, service: str) -> AsyncIterator[Api]:
         session = await _session(connection, service)
     except BotoCoreError as error:
         raise _configuration(error) from error
+    bundle: str | None = connection.ca_bundle or session.get_config_variable("ca_bundle")
     async with AsyncExitStack() as resources:
         try:
             client = await resources.enter_async_context(_client(session, connection, service))
+            if await _credentials(session) is None:
+                raise NoCredentialsError
+            lean = await resources.enter_async_context(Lean.opened(client, session, bundle))
+        except SSLError as error:
+            raise _no_bundle(bundle) from error
+        except FileNotFoundError as error:
+            # A program that a profile names is told by its name, a file of certificates is not.
+            raise (_configuration(error) if error.filename else _no_bundle(bundle)) from error
         except (BotoCoreError, ValueError) as error:
             raise _configuration(error) from error
-        if await _credentials(session) is None:
-            raise _configuration(NoCredentialsError())
-        lean = await resources.enter_async_context(Lean.opened(client, session, connection.ca_bundle))
         # Our HTTP knows no proxies, the SDK's does.
         is_lean = connection.transport == "lean" and proxy_of(client.meta.endpoint_url) is None
         yield Api(client, lean, hot=HOT if is_lean else frozenset())
@@ -243,12 +250,18 @@ def _configuration(error: Exception) -> ConfigurationError:
             )
         case ProfileNotFound():
             return ConfigurationError(str(error), field="profile", fix="check ~/.aws/config, or remove it")
-        case CredentialRetrievalError() | TokenRetrievalError():
+        case CredentialRetrievalError() | TokenRetrievalError() | FileNotFoundError():
             return ConfigurationError(
                 str(error), field="profile", fix="log in again, or check what the profile names"
             )
         case _:
             return ConfigurationError(f"{type(error).__name__}: {error}", field="Source", fix="change it")
+
+
+def _no_bundle(path: str | None) -> ConfigurationError:
+    return ConfigurationError(
+        f"there are no certificates in {path}", field="ca_bundle", fix="name a file of certificates as PEM"
+    )
 
 
 class _Share:

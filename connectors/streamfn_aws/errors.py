@@ -61,6 +61,9 @@ _CREDENTIALS: Final = frozenset(
 )
 
 
+_TRUST: Final = ". Fix: if the endpoint is the right one, give its certificate as ca_bundle"
+
+
 class ServiceError(Exception):
     """A service of AWS answered that it did not do what was asked."""
 
@@ -104,7 +107,8 @@ class ServiceError(Exception):
 def source_error(name: str, error: ServiceError | OSError) -> SourceError:
     """What a source raises. Not to be tried again: what only a person can mend."""
     if isinstance(error, OSError):
-        return SourceError(f"{name}: {error}")
+        fix = _TRUST if "CERTIFICATE_VERIFY_FAILED" in str(error) else ""
+        return SourceError(f"{name}: {error}{fix}")
     fix = f". Fix: {error.fix}" if error.fix else ""
     mendable = error.missing or error.code in _DENIED or error.code in _CREDENTIALS
     return SourceError(f"{name}: {error}{fix}", retryable=not mendable)

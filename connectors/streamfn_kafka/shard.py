@@ -129,6 +129,11 @@ class KafkaShard:
         """Records known to wait after those read; None when unknown. Counts offsets, so gaps too."""
         return self._owner.lag(self)
 
+    @property
+    def iterator_age(self) -> float | None:
+        """Known where nothing waits: brokers tell offsets, and no times."""
+        return 0.0 if self.lag == 0 else None
+
     # -------------------------------------------------------------------------------- for the membership
 
     @property

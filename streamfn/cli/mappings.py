@@ -94,7 +94,7 @@ def _rendered(rows: list[dict[str, Any]], *, as_json: bool) -> str:
             row["state"],
             row["function"],
             row["source"],
-            row["lag"],
+            _lag(row),
             row["in_flight"],
             row["shards"],
             row["last_processing_result"],
@@ -103,3 +103,9 @@ def _rendered(rows: list[dict[str, Any]], *, as_json: bool) -> str:
         for row in rows
     ]
     return table(_HEADS, cells)
+
+
+def _lag(row: dict[str, Any]) -> object:
+    """Records, or where their number is not known the seconds that the shards are behind."""
+    age = row.get("iterator_age")
+    return f"{age:,.0f} s" if row["lag"] is None and age is not None else row["lag"]

@@ -84,6 +84,12 @@ class Mapping:
         known = [lag for lag in lags if lag is not None]
         return sum(known) if known and len(known) == len(lags) else None
 
+    @property
+    def iterator_age(self) -> float | None:
+        """Seconds by which the shard that is furthest behind is behind, as far as known."""
+        ages = [shard.iterator_age for shard in self._streams.values()]
+        return max((age for age in ages if age is not None), default=None)
+
     async def run(self) -> None:
         """Until drained. Raises what the source or a worker raises; cancelling it cuts off what is in
         flight.

@@ -89,6 +89,10 @@ class LeasedShard:
     def lag(self) -> int | None:
         return self._reader.lag
 
+    @property
+    def iterator_age(self) -> float | None:
+        return self._reader.iterator_age
+
     async def open(self, source: Shardable) -> None:
         """Before anything else."""
         self._reader = await source.open(self._lease)

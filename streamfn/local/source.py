@@ -237,6 +237,10 @@ class LocalShard:
     def lag(self) -> int | None:
         return max(0, self._broker.watch.value(self._channel) - 1 - self._after)
 
+    @property
+    def iterator_age(self) -> float | None:
+        return 0.0 if self.lag == 0 else None
+
     async def read(self, limit: int, wait: float) -> Sequence[Record]:
         watch = self._broker.watch
         loop = asyncio.get_running_loop()

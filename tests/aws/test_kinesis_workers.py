@@ -20,7 +20,7 @@ KEYS = 50
 @pytest.mark.parametrize("consumer", [None, "workers"], ids=["polling", "fan-out"])
 async def test_a_worker_is_killed_in_the_middle(aws: Ministack, tmp_path: Path, consumer: str | None) -> None:
     """Nothing is lost, nothing overtakes, and little comes twice."""
-    records = 100_000 if consumer is None else 20_000
+    records = 100_000 if consumer is None else 40_000
     options = {
         "endpoint_url": aws.endpoint,
         "region": aws.region,
@@ -36,16 +36,17 @@ async def test_a_worker_is_killed_in_the_middle(aws: Ministack, tmp_path: Path, 
             numbers = range(first, first + 500)
             await stream.put([Message(str(n // KEYS).encode(), f"key-{n % KEYS}") for n in numbers])
         place = f"kinesis://{stream.name}?{urlencode(options)}"
-        batches = {"BatchSize": 500, "StartingPosition": "TRIM_HORIZON"}
+        batches = {"BatchSize": 200, "StartingPosition": "TRIM_HORIZON"}
         async with working(tmp_path, "kinesis", place, **batches) as group:
-            first_worker = group.start(seconds=0.02)
+            first_worker = group.start(seconds=0.1)
             await group.until_done(records // 8)
-            group.start(seconds=0.02)
+            group.start(seconds=0.1)
             await group.until_done(records // 4)
             group.kill(first_worker)
-            assert group.count() < records
-            group.start(seconds=0.02)
+            at_kill = group.count()
+            assert at_kill < records
+            group.start(seconds=0.1)
             await group.until_done(records)
             group.assert_order_held()
-            # Of each shard: what was done since the last commit, one a second.
-            assert group.twice() < records // 2
+            # Of each shard that it had: what it did since its last commit, of which there is one a second.
+            assert group.twice() <= at_kill

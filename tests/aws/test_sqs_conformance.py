@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +12,6 @@ from streamfn.ports import Message, QueueSource
 from streamfn.testing.conformance import QueueFeatures, QueueHarness, QueueSourceSuite
 from streamfn_aws import SqsQueue
 from tests.servers.aws import KEY, REGION, SECRET, AwsServer
-from tests.servers.elasticmq import run_elasticmq
 from tests.servers.kafka_ways import free_ports
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
@@ -103,12 +102,6 @@ class TestSqsByBotocore(OnMinistack, SqsSuite):
     """By the SDK."""
 
     transport = "botocore"
-
-
-@pytest.fixture(scope="module")
-def elasticmq() -> Iterator[AwsServer]:
-    with run_elasticmq() as server:
-        yield server
 
 
 class TestSqsOnElasticMq(SqsSuite):

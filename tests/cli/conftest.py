@@ -22,7 +22,7 @@ from streamfn.core.records import StreamRecord
 from streamfn.ports import Assigned, Checkpoint
 
 class Shard:
-    id, note_limit, commit_interval, lag = "shard-0", 4096, 0.0, 0
+    id, note_limit, commit_interval, lag, iterator_age = "shard-0", 4096, 0.0, 0, 0.0
     shape = KinesisShape("arn:aws:kinesis:local:0:stream/five", "shard-0", "local")
     checkpoint = Checkpoint(-1)
     def __init__(self):

@@ -39,7 +39,7 @@ MEANING = {
     "batch_size": "Most records of one invocation.",
     "maximum_batching_window_in_seconds": "Longest wait for a batch to fill. With 0 whatever is there goes.",
     "parallelization_factor": "Batches of one shard in flight at a time, split by key.",
-    "starting_position": "`TRIM_HORIZON`, `LATEST` or `AT_TIMESTAMP`: where a new group begins.",
+    "starting_position": "Where a new group begins: `TRIM_HORIZON`, `LATEST`, `AT_TIMESTAMP` (not DynamoDB).",
     "starting_position_timestamp": "With `AT_TIMESTAMP`: epoch seconds or ISO 8601.",
     "on_failure": "Where records go that are given up. AWS: `DestinationConfig.OnFailure.Destination`.",
     "maximum_record_age_in_seconds": "Older records are given up. -1: never.",
@@ -66,7 +66,7 @@ MEANING = {
 def options() -> str:
     """Every option of a mapping."""
     lines = [
-        "| option | Kafka | local stream | queue | FIFO queue | range | AWS | meaning |",
+        "| option | Kafka | stream | queue | FIFO queue | range | AWS | meaning |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name, info in EventSourceMapping.model_fields.items():

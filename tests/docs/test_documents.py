@@ -16,6 +16,17 @@ from streamfn.config import EventSourceMapping
 from streamfn.config.file import load
 from streamfn.demo import command
 from streamfn.local import naming
+from streamfn_aws import (
+    EventBridgeDestination,
+    KinesisDestination,
+    S3Destination,
+    SnsDestination,
+    SqsDestination,
+)
+from streamfn_aws import options as aws_options
+from streamfn_aws.dynamodb import source as dynamodb_source
+from streamfn_aws.kinesis import source as kinesis_source
+from streamfn_aws.sqs import source as sqs_source
 from streamfn_kafka import destination, source
 from streamfn_kafka.options import CONNECTION_TYPES
 
@@ -107,6 +118,8 @@ def test_commands_are_as_shown(words: list[str], monkeypatch: pytest.MonkeyPatch
             cli._parser().parse_args(rest)
         case ["make", target, *_]:
             assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        case ["docker", "compose", "up" | "down", *_]:
+            assert (ROOT / "docker-compose.yml").is_file()
         case ["pip", "install", *_] | ["echo" | "cat" | "kill" | "head" | "python" | "jq", *_]:
             pass
         case _:
@@ -151,3 +164,60 @@ def test_every_option_of_a_uri_is_named(names: dict[str, object]) -> None:
     # What the app knows and the mapping says is not written into a URI.
     unnamed = [name for name in names if f"`{name}`" not in text and name != "on_position_lost"]
     assert unnamed == []
+
+
+AWS = (ROOT / "docs" / "aws.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        aws_options.CONNECTION_TYPES,
+        sqs_source._TYPES,
+        kinesis_source._TYPES,
+        dynamodb_source._TYPES,
+        *(
+            kind.option_types
+            for kind in (
+                SqsDestination,
+                SnsDestination,
+                S3Destination,
+                EventBridgeDestination,
+                KinesisDestination,
+            )
+        ),
+    ],
+    ids=[
+        "connection",
+        "SQS",
+        "Kinesis",
+        "DynamoDB",
+        "to SQS",
+        "to SNS",
+        "to S3",
+        "to EventBridge",
+        "to Kinesis",
+    ],
+)
+def test_every_option_on_aws_is_named(names: dict[str, object]) -> None:
+    assert [name for name in names if f"`{name}`" not in AWS] == []
+
+
+CALLED = re.compile(r"(?:\b_?call|_write|stream|Settling)\(\s*(?:api, )?\"([A-Z]\w+)\"")
+ALLOWED_AS = {"HeadBucket": "ListBucket", "GetCallerIdentity": None}
+"""Calls whose action is called otherwise; None: everybody may make them."""
+
+
+def test_every_action_that_is_called_is_named() -> None:
+    files = Path(aws_options.__file__).parent.rglob("*.py")
+    called = {name for file in files for name in CALLED.findall(file.read_text(encoding="utf-8"))}
+    assert {"ReceiveMessage", "DeleteMessageBatch", "SubscribeToShard", "PutItem", "PutRecords"} <= called
+    actions = {ALLOWED_AS.get(name, name.removesuffix("Batch")) for name in called} - {None}
+    assert actions == set(re.findall(r"`(?:sqs|kinesis|dynamodb|sns|s3|events):(\w+)`", AWS))
+
+
+def test_the_tests_that_hold_a_rule_are_there() -> None:
+    text = (ROOT / "docs" / "semantics.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(tests/[^`]+)`", text))
+    assert len(named) > 30
+    assert sorted(name for name in named if not any(ROOT.glob(name.rstrip("/")))) == []

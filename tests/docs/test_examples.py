@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from tests.servers.aws import KEY, REGION, SECRET, Ministack, run_ministack
 from tests.servers.kafka import create_topic, run_kafka
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -138,6 +139,69 @@ async def one_record(address: str, topic: str) -> dict[str, Any]:
     async with AIOKafkaConsumer(topic, bootstrap_servers=address, auto_offset_reset="earliest") as consumer:
         record = await consumer.getone()
     return dict(json.loads(record.value))
+
+
+@pytest.fixture
+def aws() -> Iterator[Ministack]:
+    with run_ministack() as server:
+        yield server
+
+
+def to(server: Ministack) -> Mapping[str, str]:
+    """The variables by which the SDK finds it."""
+    return {
+        "AWS_ENDPOINT_URL": server.endpoint,
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_ACCESS_KEY_ID": KEY,
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    }
+
+
+@pytest.mark.integration
+@pytest.mark.timeout(120)
+def test_sqs_fifo(aws: Ministack, tmp_path: Path) -> None:
+    async def make_queues() -> None:
+        async with aws.client("sqs") as sqs:
+            fifo = {"FifoQueue": "true"}
+            dead = await sqs.create_queue(QueueName="transfers-dead.fifo", Attributes=fifo)
+            known = await sqs.get_queue_attributes(QueueUrl=dead["QueueUrl"], AttributeNames=["QueueArn"])
+            redrive = {"deadLetterTargetArn": known["Attributes"]["QueueArn"], "maxReceiveCount": 2}
+            attributes = {**fifo, "RedrivePolicy": json.dumps(redrive)}
+            await sqs.create_queue(QueueName="transfers.fifo", Attributes=attributes)
+
+    asyncio.run(make_queues())
+    _, expected = ending("sqs_fifo.py")
+    with started("sqs_fifo.py", tmp_path, **to(aws)) as program:
+        assert printed(program, len(expected)) == expected
+
+
+@pytest.mark.integration
+@pytest.mark.timeout(120)
+def test_kinesis(aws: Ministack, tmp_path: Path) -> None:
+    async def make_stream() -> None:
+        async with aws.client("kinesis") as kinesis, aws.client("sqs") as sqs:
+            await kinesis.create_stream(StreamName="readings", ShardCount=2)
+            await sqs.create_queue(QueueName="readings-failed")
+
+    asyncio.run(make_stream())
+    _, expected = ending("kinesis.py")
+    with started("kinesis.py", tmp_path, **to(aws)) as program:
+        assert printed(program, len(expected)) == expected
+        letter = asyncio.run(one_message(aws, "readings-failed"))
+    assert letter["requestContext"]["condition"] == "RetryAttemptsExhausted"
+    assert letter["requestContext"]["approximateInvokeCount"] == 2
+    assert letter["KinesisBatchInfo"]["batchSize"] == 1
+
+
+async def one_message(server: Ministack, queue: str) -> dict[str, Any]:
+    async with server.client("sqs") as sqs:
+        url = (await sqs.get_queue_url(QueueName=queue))["QueueUrl"]
+        while True:  # pytest's timeout is the end of it
+            answer = await sqs.receive_message(QueueUrl=url, WaitTimeSeconds=10)
+            for message in answer.get("Messages", ()):
+                return dict(json.loads(message["Body"]))
 
 
 @pytest.mark.parametrize("example", sorted(path.name for path in EXAMPLES.glob("*.py")))

@@ -122,7 +122,7 @@ class Source:
 
 
 class Reader:
-    lag = None
+    lag = iterator_age = None
 
     def __init__(self, source: Source, lease: Lease) -> None:
         self.shape: EventShape = KinesisShape(

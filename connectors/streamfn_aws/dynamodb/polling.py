@@ -72,6 +72,11 @@ class PollingReader:
         """DynamoDB does not tell how much is left."""
         return None
 
+    @property
+    def iterator_age(self) -> float | None:
+        """Nor how old it is."""
+        return None
+
     async def read(self, limit: int, wait: float) -> Sequence[Record]:
         until = anyio.current_time() + wait
         while True:

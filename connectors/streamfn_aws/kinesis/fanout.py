@@ -39,7 +39,7 @@ class FanOutReader:
         self, stream: Stream, shape: EventShape, intake: Intake, consumer: str, *, silence: float = 30.0
     ) -> None:
         self.shape = shape
-        self.behind: float | None = None
+        self.iterator_age: float | None = None
         """Seconds that the last event was behind the shard's end; None before the first."""
         self._stream = stream
         self._intake = intake
@@ -56,7 +56,7 @@ class FanOutReader:
     @property
     def lag(self) -> int | None:
         # Of what is still there Kinesis tells how old it is, and not how much.
-        return 0 if self.behind == 0 and self._intake.is_empty else None
+        return 0 if self.iterator_age == 0 and self._intake.is_empty else None
 
     async def read(self, limit: int, wait: float) -> Sequence[Record]:
         until = anyio.current_time() + wait
@@ -125,7 +125,7 @@ class FanOutReader:
         intake, number = self._intake, content.get("ContinuationSequenceNumber")
         intake.add(content["Records"])
         behind = content.get("MillisBehindLatest")
-        self.behind = None if behind is None else behind / 1000
+        self.iterator_age = None if behind is None else behind / 1000
         if number is None or content.get("ChildShards"):
             self._ended = True
         else:

@@ -40,7 +40,7 @@ class PollingReader:
         poll_interval: float = 1.0,
     ) -> None:
         self.shape = shape
-        self.behind: float | None = None
+        self.iterator_age: float | None = None
         """Seconds that the last answer was behind the shard's end; None before the first."""
         self._stream = stream
         self._intake = intake
@@ -54,7 +54,7 @@ class PollingReader:
     @property
     def lag(self) -> int | None:
         # Of what is still there Kinesis tells how old it is, and not how much.
-        return 0 if self.behind == 0 and self._intake.is_empty else None
+        return 0 if self.iterator_age == 0 and self._intake.is_empty else None
 
     async def read(self, limit: int, wait: float) -> Sequence[Record]:
         until = anyio.current_time() + wait
@@ -97,7 +97,7 @@ class PollingReader:
         self._ended = self._iterator is None
         self._renewed = False
         self._intake.add(records)
-        self.behind = None if behind is None else behind / 1000
+        self.iterator_age = None if behind is None else behind / 1000
         self._pace.answered(rest=0.0 if records or behind else self._poll_interval)
 
     async def _failed(self, error: ServiceError) -> None:

@@ -58,16 +58,22 @@ class KinesisStream:
     """The records of one Kinesis stream. Workers of a group share its shards by lease.
 
     `stream`: its name, or its ARN. `consumer`: reads by enhanced fan-out, through the consumer of that name,
-    which is registered if it is not there, or of that ARN; without one the shards are polled.
-    `aggregated`: records that the Kinesis Producer Library packed into one come one by one; all have the
-    sequence number of that one. `poll_interval`: seconds between two looks at a shard where nothing comes.
+    which is registered if it is not there, or of that ARN; without one the shards are polled. A consumer is
+    one group's: of two that share one each would end the other's subscriptions.
+
+    `aggregated`: records that the Kinesis Producer Library packed into one come one by one. All have the
+    sequence number of that one, and none is left out for its explicit hash key, as AWS does. A failure that
+    names the number begins with the first of them in the batch. `poll_interval`: seconds between two looks
+    at a shard where nothing comes.
+
     `on_position_lost`: what to do when records were removed before they were read: `fail`, or go on with the
     oldest (`trim_horizon`) or the next to come (`latest`), which is logged as an error. Kinesis itself says
     nothing where records grew older than the stream keeps them, but begins with the oldest; what can be
     known is that a stream was made anew, or that a shard is gone.
 
     LATEST is settled when the group is new, as an instant: by this machine's clock, or by the service's
-    where ours is more than a second ahead. A worker holds one answer, 10 MB at most, for each shard.
+    where ours is more than a second ahead. A worker holds one answer for each shard, 10 MB at most. What is
+    throttled, or out of reach for a while, is tried again and logged.
     """
 
     def __init__(

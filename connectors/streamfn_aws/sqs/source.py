@@ -21,12 +21,15 @@ from streamfn_aws.options import (
     within,
 )
 from streamfn_aws.sqs.poller import SqsPoller
-from streamfn_aws.sqs.queues import find_queue
+from streamfn_aws.sqs.queues import Queue, find_queue
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
 _TYPES: Final[Mapping[str, type]] = {"wait_time_seconds": int}
+
+_FRESH: Final = 60.0
+"""Seconds after which a new poller asks again what the queue's visibility timeout is."""
 
 _GOODBYE: Final = 5.0
 """Seconds for giving back what a poll brought; for one that is cut off also for the poll itself."""
@@ -60,6 +63,8 @@ class SqsQueue:
         self._window = within("window", window, 0, 300)
         self._connection = Connection.of(connection, self._resource.region)
         self._pollers = count(1)
+        self._found: Queue | None = None
+        self._found_at = 0.0
 
     @classmethod
     def from_uri(cls, uri: str, options: Mapping[str, object]) -> Self:
@@ -84,7 +89,7 @@ class SqsQueue:
         name = f"{self.name}/{next(self._pollers)}"
         async with Api.shared(self._connection, "sqs") as api:
             with reading(self.name):
-                queue = await find_queue(api, self._resource)
+                queue = await self._find(api)
             try:
                 async with anyio.create_task_group() as tasks:
                     poller = SqsPoller(api, queue, name, self._wait_time, tasks, self._window)
@@ -102,6 +107,13 @@ class SqsQueue:
                 if len(group.exceptions) == 1:
                     raise group.exceptions[0] from None
                 raise
+
+    async def _find(self, api: Api) -> Queue:
+        """The queue as it was not long ago: pollers come and go all the time."""
+        now = anyio.current_time()
+        if self._found is None or now - self._found_at > _FRESH:
+            self._found, self._found_at = await find_queue(api, self._resource), now
+        return self._found
 
     async def check(self) -> None:
         async with Api.shared(self._connection, "sqs") as api:

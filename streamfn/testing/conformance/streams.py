@@ -180,7 +180,9 @@ class StreamReadingSuite:
             await reader.give_back()
 
     async def test_the_lag_is_what_waits_behind_the_last_read(self, harness: StreamHarness) -> None:
-        """StreamShard.lag: records known to wait after those read; None when unknown."""
+        """StreamShard.lag: records known to wait after those read; None when unknown. iterator_age is the
+        same in seconds.
+        """
         await harness.create(1)
         await harness.put(messages(5))
         async with reading(harness, harness.source(), self.features.patience) as reader:
@@ -189,6 +191,8 @@ class StreamReadingSuite:
             assert shard.lag in (3, None)
             await take(harness, shard, 3, self.features.patience)
             assert shard.lag in (0, None)
+            age = shard.iterator_age
+            assert age is None or 0 <= age < 2 * self.features.patience
             await reader.give_back()
 
     async def test_payloads_come_as_they_were_put(self, harness: StreamHarness) -> None:

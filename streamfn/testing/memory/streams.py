@@ -65,6 +65,10 @@ class MemoryShard:
     def lag(self) -> int | None:
         return self._log.trimmed + len(self._log.records) - self._cursor
 
+    @property
+    def iterator_age(self) -> float | None:
+        return 0.0 if self.lag == 0 else None
+
     async def read(self, limit: int, wait: float) -> Sequence[StreamRecord]:
         # Cancellation comes here or while waiting, never between taking records and returning them.
         await lowlevel.checkpoint()

@@ -39,7 +39,7 @@ async def test_records_come_as_they_are_pushed() -> None:
     )
     shard = reader(fake)
     assert await ids(shard, 2) == ["1001", "1002"]
-    assert (anyio.current_time(), shard.lag, shard.behind) == (0.5, None, 0.0)
+    assert (anyio.current_time(), shard.lag, shard.iterator_age) == (0.5, None, 0.0)
     assert await ids(shard, 2) == ["1003"]
     assert shard.lag == 0
     assert await ids(shard, 2) == ["1004"]
@@ -107,6 +107,29 @@ async def test_the_old_subscription_is_waited_for() -> None:
     assert await ids(reader(fake)) == ["1001"]
     pauses = [after - before for before, after in zip(fake.times, fake.times[1:], strict=False)]
     assert all(0.2 <= pause <= 2.0 for pause in pauses)
+
+
+async def test_a_read_does_not_wait_for_a_subscription_that_is_due_later() -> None:
+    fake = FakeStream(*[refused("LimitExceededException", "SubscribeToShard")] * 4, FakeEvents(some(1001)))
+    shard = reader(fake)
+    # Of the pauses the fourth is two seconds at least.
+    while len(fake.calls) < 4:
+        assert await ids(shard, wait=0.1) == []
+    assert await ids(shard, wait=1.5) == []
+    assert len(fake.calls) == 4
+    assert await ids(shard) == ["1001"]
+
+
+async def test_what_the_consumer_may_not_do_is_an_error() -> None:
+    with pytest.raises(SourceError, match="KMSDisabledException"):
+        await reader(FakeStream(refused("KMSDisabledException", "SubscribeToShard"))).read(1, 60.0)
+
+
+async def test_a_shard_that_is_gone_ends_where_that_was_asked_for() -> None:
+    fake = FakeStream(refused("ResourceNotFoundException", "SubscribeToShard"))
+    fake.shards = []
+    with pytest.raises(ShardClosed):
+        await reader(fake, on_position_lost="latest").read(1, 60.0)
 
 
 async def test_a_service_that_throttles_or_is_away_is_asked_again() -> None:

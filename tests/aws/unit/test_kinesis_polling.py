@@ -69,11 +69,11 @@ async def test_one_answer_is_handed_out_in_portions() -> None:
 async def test_the_lag_is_known_at_the_end_only() -> None:
     fake = FakeStream(some(1001, 1002, behind=5000), some(1003, 1004, 1005))
     shard = reader(fake)
-    assert (shard.lag, shard.behind) == (None, None)
+    assert (shard.lag, shard.iterator_age) == (None, None)
     await shard.read(100, 60.0)
-    assert (shard.lag, shard.behind) == (None, 5.0)
+    assert (shard.lag, shard.iterator_age) == (None, 5.0)
     await shard.read(1, 60.0)
-    assert (shard.lag, shard.behind) == (None, 0.0)
+    assert (shard.lag, shard.iterator_age) == (None, 0.0)
     await shard.read(100, 60.0)
     assert shard.lag == 0
 

@@ -168,6 +168,12 @@ async def test_a_consumer_that_cannot_be_had() -> None:
 
     with pytest.raises(ServiceError, match="LimitExceededException"):
         await consumers.api(register).stream().consumer("board")
+
+    def lost(asked: Mapping[str, Any]) -> Any:
+        raise refused("AccessDeniedException", "DescribeStreamConsumer")
+
+    with pytest.raises(ServiceError, match="AccessDenied"):
+        await FakeApi(DescribeStreamConsumer=lost).stream().has_consumer("board")
     consumers.ready_at["board"] = 1e9
     with pytest.raises(TimeoutError, match="not ACTIVE"):
         await consumers.api().stream().consumer("board")
