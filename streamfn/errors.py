@@ -2,7 +2,8 @@
 
 StreamfnError
 ├─ ConfigurationError      your configuration is wrong: names the place, the field and the fix
-│  └─ MissingExtra         a connector's client library is not installed
+│  ├─ MissingExtra         a connector's client library is not installed
+│  └─ InvalidPattern       an event pattern (FilterCriteria) is not valid: says what, in AWS's words, and where
 ├─ ShardLost               a shard is no longer this worker's: nothing more may be committed
 ├─ ShardClosed             a shard has ended: all its records were read
 ├─ SourceError             a source cannot be read; says whether to try again
@@ -34,6 +35,18 @@ class ConfigurationError(StreamfnError):
 
 class MissingExtra(ConfigurationError):
     """A connector needs a package that is not installed."""
+
+
+class InvalidPattern(ConfigurationError):
+    """An event pattern is not valid: `reason` says why, in AWS's words where AWS has some.
+
+    `place` is the path of the key (`detail.state`), or line and column where the text is not JSON; `problem`
+    is the whole sentence as EventBridge answers it.
+    """
+
+    def __init__(self, reason: str, place: str = "") -> None:
+        self.reason, self.place = reason, place
+        super().__init__(f"Event pattern is not valid. Reason: {reason}", field=place)
 
 
 class ShardLost(StreamfnError):
