@@ -11,8 +11,12 @@ if TYPE_CHECKING:
     from streamfn.core.records import Batch as Batch
     from streamfn.core.records import Record as Record
     from streamfn.errors import ConfigurationError as ConfigurationError
+    from streamfn.errors import InvalidPattern as InvalidPattern
     from streamfn.errors import StreamfnError as StreamfnError
     from streamfn.errors import TooManyRequests as TooManyRequests
+    from streamfn.matching import compile_pattern as compile_pattern
+    from streamfn.matching import matches as matches
+    from streamfn.matching import validate_pattern as validate_pattern
 
 __version__ = "0.1.0"
 
@@ -20,21 +24,29 @@ _HOMES = {
     "App": "streamfn.app",
     "Batch": "streamfn.core.records",
     "ConfigurationError": "streamfn.errors",
+    "InvalidPattern": "streamfn.errors",
     "MappingStatus": "streamfn.app",
     "Record": "streamfn.core.records",
     "StreamfnError": "streamfn.errors",
     "TooManyRequests": "streamfn.errors",
+    "compile_pattern": "streamfn.matching",
+    "matches": "streamfn.matching",
+    "validate_pattern": "streamfn.matching",
 }
 
 __all__ = [
     "App",
     "Batch",
     "ConfigurationError",
+    "InvalidPattern",
     "MappingStatus",
     "Record",
     "StreamfnError",
     "TooManyRequests",
     "__version__",
+    "compile_pattern",
+    "matches",
+    "validate_pattern",
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import random
 import uuid
@@ -17,8 +18,6 @@ from streamfn_aws.sqs.settling import ENTRIES, Settling
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from anyio.abc import TaskGroup
 
     from streamfn.core.events import EventShape
     from streamfn.core.records import Record
@@ -44,9 +43,7 @@ class SqsPoller:
     going, and the next read, or the end, finds what it brought.
     """
 
-    def __init__(
-        self, api: Api, queue: Queue, poller: str, wait_time: int, tasks: TaskGroup, window: float = 0.0
-    ) -> None:
+    def __init__(self, api: Api, queue: Queue, poller: str, wait_time: int, window: float) -> None:
         self.id = poller
         self.shape: EventShape = SqsShape(queue.arn, queue.region, window)
         self.visibility_timeout = queue.visibility_timeout
@@ -54,21 +51,25 @@ class SqsPoller:
         self._api = api
         self._queue = queue
         self._wait_time = wait_time
-        self._tasks = tasks
-        self._deletes = Settling(api, "DeleteMessageBatch", queue.url, poller, tasks)
-        self._releases = Settling(api, "ChangeMessageVisibilityBatch", queue.url, poller, tasks)
-        self._polling = False
-        self._ended = anyio.Event()
+        self._deletes = Settling(api, "DeleteMessageBatch", queue.url, poller)
+        self._releases = Settling(api, "ChangeMessageVisibilityBatch", queue.url, poller)
+        self._asked: tuple[int, int] | None = None
+        """Messages and seconds of the poll that is under way."""
+        self._wanted = asyncio.Event()
+        self._ended = asyncio.Event()
+        self._leaving = asyncio.Event()
         self._brought: list[ReceivedMessage] = []
         self._error: ServiceError | None = None
 
     async def read(self, limit: int, wait: float) -> Sequence[Record]:
         if not self._brought:
-            if self._polling:
+            if self._asked is not None:
                 with anyio.move_on_after(wait):
                     await self._ended.wait()
             else:
-                self._poll(min(limit, ENTRIES), min(self._wait_time, int(wait)))
+                self._asked = min(limit, ENTRIES), min(self._wait_time, int(wait))
+                self._ended.clear()
+                self._wanted.set()
                 await self._ended.wait()
             if self._error is not None:
                 error, self._error = self._error, None
@@ -89,7 +90,8 @@ class SqsPoller:
 
     async def leave(self) -> None:
         """Lets the poll end, and gives back what it brought and nobody read."""
-        if self._polling:
+        self._leaving.set()
+        if self._asked is not None:
             await self._ended.wait()
         brought, self._brought = self._brought, []
         await self.release(brought, 0.0)
@@ -104,10 +106,13 @@ class SqsPoller:
 
     # ----------------------------------------------------------------------------------------- polling
 
-    def _poll(self, limit: int, wait: int) -> None:
-        self._polling = True
-        self._ended = anyio.Event()
-        self._tasks.start_soon(self._receive, limit, wait)
+    async def keep_polling(self) -> None:
+        """Polls when a read asks for it. In a task of its own, that reads may be cancelled."""
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            if self._asked is not None:
+                await self._receive(*self._asked)
 
     async def _receive(self, limit: int, wait: int) -> None:
         asked: dict[str, Any] = {
@@ -120,19 +125,18 @@ class SqsPoller:
             # An answer that got lost is given again, and its groups are not blocked meanwhile.
             asked["ReceiveRequestAttemptId"] = str(uuid.uuid4())
         try:
-            answer = await self._answer(asked, wait + _ANSWER)
+            messages = await self._messages(asked, wait + _ANSWER)
         except ServiceError as error:
             self._error = error
         else:
-            messages = answer.get("Messages") or ()
             self._brought += map(ReceivedMessage, messages)
             self.depth = None if messages or not wait else 0
         finally:
-            self._polling = False
+            self._asked = None
             self._ended.set()
 
-    async def _answer(self, asked: dict[str, Any], patience: float) -> Any:
-        """The answer, however long SQS is away or has too much to do. Raises what only a person can mend."""
+    async def _messages(self, asked: dict[str, Any], patience: float) -> Sequence[dict[str, Any]]:
+        """What comes, however long SQS is away or has too much to do. Raises what only a person can mend."""
         pause, failing = _FIRST_PAUSE, False
         while True:
             try:
@@ -143,12 +147,14 @@ class SqsPoller:
                 if not failing:
                     _log.warning("sqs_poll_failed", queue=self.id, reason=str(error), then="trying again")
                 failing = True
-                await anyio.sleep(pause * random.uniform(0.5, 1.0))
+                with anyio.move_on_after(pause * random.uniform(0.5, 1.0)):
+                    await self._leaving.wait()
+                    return ()
                 pause = min(2 * pause, _LONGEST_PAUSE)
             else:
                 if failing:
                     _log.warning("sqs_poll_works_again", queue=self.id)
-                return answer
+                return answer.get("Messages") or ()
 
 
 def _ours(records: Sequence[Record]) -> Sequence[ReceivedMessage]:

@@ -92,7 +92,8 @@ class SqsQueue:
                 queue = await self._find(api)
             try:
                 async with anyio.create_task_group() as tasks:
-                    poller = SqsPoller(api, queue, name, self._wait_time, tasks, self._window)
+                    poller = SqsPoller(api, queue, name, self._wait_time, self._window)
+                    tasks.start_soon(poller.keep_polling)
                     cut_off = True
                     try:
                         yield poller

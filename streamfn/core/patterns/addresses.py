@@ -1,19 +1,21 @@
 """IP addresses as event-ruler reads them, and the networks of `cidr`.
 
-IPv4 in four decimal numbers, leading zeros allowed; IPv6 in hexadecimal only. An IPv6 address that maps one of
-IPv4 is that one, as in Java. A string of a pattern that is an address matches it in any writing.
+IPv4 in four decimal numbers, leading zeros allowed; IPv6 in hexadecimal only. An IPv6 address that maps one
+of IPv4 is that one, as in Java. A string of a pattern that is an address matches it in any writing.
 (event-ruler: CIDR.)
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from functools import lru_cache
 from ipaddress import AddressValueError, IPv6Address
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from streamfn.errors import InvalidPattern
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _IPV4 = re.compile(r"([0-9]+)\.([0-9]+)\.([0-9]+)\.([0-9]+)")
 _IPV6 = re.compile(r"[0-9a-fA-F:]+")

@@ -5,11 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from streamfn.core.patterns import addresses, wildcards
-from streamfn.core.patterns.numbers import Number
+from streamfn.core.patterns.numbers import LARGEST, Number
 from streamfn.core.patterns.operators import (
     AnythingBut,
     Cidr,
@@ -23,9 +22,13 @@ from streamfn.core.patterns.operators import (
     Suffix,
     Text,
 )
-from streamfn.core.patterns.scanning import Token
-from streamfn.core.patterns.tokens import Tokens
 from streamfn.errors import InvalidPattern
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from streamfn.core.patterns.scanning import Token
+    from streamfn.core.patterns.tokens import Tokens
 
 _LITERALS: Final = {"null": None, "true": True, "false": False}
 _ONE_KEY: Final = "Only one key allowed in match expression"
@@ -69,7 +72,9 @@ class Expressions:
                 return Number(token.text)
             case "[":
                 self._refuse("Match value must be String, number, true, false, or null")
-        return Literal(_LITERALS[token.kind])
+            case _:
+                return Literal(_LITERALS[token.kind])
+        return None
 
     def _expression(self) -> Operator:
         name = self._name("Match expression name not found")
@@ -130,7 +135,8 @@ class Expressions:
             members.append(member)
         if len({member.kind for member in members}) != 1:
             self._refuse(
-                "Inside anything but list, either all values are number or string, mixed type is not supported"
+                "Inside anything but list, either all values are number or string, "
+                "mixed type is not supported"
             )
         return self._but(members)
 
@@ -213,8 +219,8 @@ class Expressions:
         open_bottom: bool = False,
         open_top: bool = False,
     ) -> Range:
-        low = self._comparable(bottom).double if bottom else Range.bottom
-        high = self._comparable(top).double if top else Range.top
+        low = self._comparable(bottom).double if bottom else -LARGEST
+        high = self._comparable(top).double if top else LARGEST
         if low >= high:
             self._refuse("Bottom must be less than top")
         return Range(low, high, open_bottom, open_top)

@@ -8,7 +8,10 @@ before or after. Those beyond the basic plane stand for themselves, for Java tak
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def equals(text: str) -> Callable[[str], bool]:

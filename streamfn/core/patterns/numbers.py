@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, TypeAlias
 
-NumberTest: TypeAlias = Callable[[int | float], bool]
+NumberTest: TypeAlias = Callable[[float], bool]
 
 LARGEST: Final = 1.7976931348623157e308
 
@@ -45,7 +45,7 @@ class Number:
 
     @property
     def integer(self) -> int | None:
-        """Itself, if it is one: of those that can be compared in any writing, of the others as digits only."""
+        """Itself, if it is one: in any writing where it can be compared, else as digits only."""
         if _INTEGER.fullmatch(self.text):
             return int(self.text)
         if self.is_comparable and self.double.is_integer():
@@ -61,7 +61,7 @@ def is_one_of(numbers: Iterable[Number]) -> NumberTest:
     integers = frozenset(integer for number in numbers if (integer := number.integer) is not None)
     doubles = frozenset(number.double for number in numbers if _comes_as_float(number))
 
-    def test(value: int | float) -> bool:
+    def test(value: float) -> bool:
         return value in (integers if type(value) is int else doubles)
 
     return test
@@ -76,7 +76,7 @@ def _comes_as_float(number: Number) -> bool:
 def is_within(bottom: float, top: float, *, open_bottom: bool, open_top: bool) -> NumberTest:
     """Whether a number of an event is in a range."""
 
-    def test(value: int | float) -> bool:
+    def test(value: float) -> bool:
         if type(value) is int and not -_EXACT <= value <= _EXACT:
             if value.bit_length() > 1024 or not Number(int.__repr__(value)).is_comparable:
                 return False

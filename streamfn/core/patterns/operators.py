@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from streamfn.core.patterns.numbers import LARGEST, Number
+from streamfn.core.patterns.numbers import Number
 from streamfn.core.patterns.wildcards import Wildcard
 
 RESERVED: Final = frozenset({
-    "exactly", "equals-ignore-case", "prefix", "suffix", "anything-but", "exists", "wildcard", "numeric", "cidr",
-    "html", "=", "<", "<=", ">", ">=", "regex", "not-wildcard", "not-equals-ignore-case", "date-after",
+    "exactly", "equals-ignore-case", "prefix", "suffix", "anything-but", "exists", "wildcard", "numeric",
+    "cidr", "html", "=", "<", "<=", ">", ">=", "regex", "not-wildcard", "not-equals-ignore-case", "date-after",
     "date-on-or-after", "date-before", "date-on-or-before", "in-date-range", "ip-address-in-range",
     "ip-address-not-in-range",
 })  # fmt: skip
@@ -59,10 +59,10 @@ class Cidr:
 class Range:
     """A number between these."""
 
-    bottom: float = -LARGEST
-    top: float = LARGEST
-    open_bottom: bool = False
-    open_top: bool = False
+    bottom: float
+    top: float
+    open_bottom: bool
+    open_top: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +91,6 @@ class Leaf:
     """The list of one key: a value of the event has to fit one of the operators."""
 
     operators: tuple[Operator, ...]
-    shown: str = field(compare=False)
-    """As JSON, to name in an explanation."""
 
     @property
     def takes_absence(self) -> bool:

@@ -1,7 +1,7 @@
 """Reads a pattern into its rules: one for each way through its `$or`, each a leaf by path.
 
-A path joins the names of keys with dots: `{"a.b": […]}` and `{"a": {"b": […]}}` are the same, in patterns and in
-events. Where a path comes twice in one rule, the last one holds. (event-ruler: JsonRuleCompiler.)
+A path joins the names of keys with dots: `{"a.b": […]}` and `{"a": {"b": […]}}` are the same, in patterns and
+in events. Where a path comes twice in one rule, the last one holds. (event-ruler: JsonRuleCompiler.)
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class _Parser:
             self._refuse("Empty objects are not allowed", path or "")
 
     def _is_or(self) -> bool:
-        """Whether `$or` is the relation; else it is a key that happens to be called so, as event-ruler has it."""
+        """Whether `$or` is the relation, and not a key that happens to be called so."""
         if self._tokens.peek(0).kind != "[" or self._tokens.peek(1).kind != "{":
             return False
         first = self._tokens.peek(2)
@@ -86,7 +86,7 @@ class _Parser:
     def _write(self, rules: list[Rule], path: str) -> None:
         if path.count(".") >= DEEPEST:
             self._refuse(f"Pattern is nested more than {DEEPEST} levels deep", path)
-        leaf = Leaf(tuple(Expressions(self._tokens, path).members()), "")
+        leaf = Leaf(tuple(Expressions(self._tokens, path).members()))
         groups = [
             [operator]
             if isinstance(operator, Wildcard)

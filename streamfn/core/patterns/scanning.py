@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from streamfn.errors import InvalidPattern
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 CLOSES: Final = {"{": "}", "[": "]"}
 
@@ -80,7 +82,8 @@ class Scanner:
                 return Token("number", self._number())
             case char if char.isalpha():
                 return self._word()
-        raise self._unexpected("a value")
+            case _:
+                raise self._unexpected("a value")
 
     def _close(self) -> Token:
         bracket = CLOSES[self._opened.pop()]
@@ -139,8 +142,8 @@ class Scanner:
 
     def _refused(self, reason: str) -> InvalidPattern:
         before = self._text[: self._place]
-        line = before.count("\n") + 1
-        return InvalidPattern(reason, f"line {line}, column {len(before) - before.rfind('\n')}")
+        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+        return InvalidPattern(reason, f"line {line}, column {column}")
 
 
 def _about_string(text: str, error: json.JSONDecodeError) -> str:

@@ -6,14 +6,16 @@ value before the missing bracket behind it. Numbers stay as they are written, a 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from streamfn.core.patterns.scanning import CLOSES, Scanner, Token
 from streamfn.errors import InvalidPattern
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 LONGEST: Final = 4096
-"""Characters that a pattern may have (Lambda's API: Filter.Pattern); values of Python count as compact JSON."""
+"""Characters of a pattern, as Lambda's API has it for Filter.Pattern. Values of Python count as compact JSON."""
 DEEPEST: Final = 100
 """Objects and lists within each other, and steps of a path. AWS names no limit; its patterns have about 5."""
 
@@ -23,8 +25,9 @@ class Tokens:
 
     def __init__(self, pattern: object) -> None:
         self._ahead: list[Token] = []
-        is_text = isinstance(pattern, str | bytes)
-        self._rest = _limited(Scanner(_decoded(pattern)).tokens() if is_text else _of(pattern))
+        self._rest = _limited(
+            Scanner(_decoded(pattern)).tokens() if isinstance(pattern, str | bytes) else _of(pattern)
+        )
 
     def take(self) -> Token:
         """The next token. There is one, as long as not all brackets are closed."""
@@ -117,6 +120,6 @@ def _scalar(value: object) -> Token:
             return Token("number", float.__repr__(value))
         case int() | float():
             raise InvalidPattern("Cannot compare number : it has no decimal form of a sensible length")
-    raise InvalidPattern(
-        f"Match value must be String, number, true, false, or null, not {type(value).__name__}"
-    )
+        case _:
+            kind = type(value).__name__
+            raise InvalidPattern(f"Match value must be String, number, true, false, or null, not {kind}")

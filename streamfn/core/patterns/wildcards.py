@@ -6,11 +6,13 @@ the text. AWS refuses those that its own matcher would be slow on, by a score th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from streamfn.errors import InvalidPattern
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
 
 MOST_COMPLEX: Final = 10
 """The score that is accepted. Recorded on AWS: 7 is, 11 is not."""
@@ -78,11 +80,12 @@ def test(wildcard: Wildcard) -> Callable[[str], bool]:
 
 
 def complexity(groups: Iterable[Sequence[Wildcard]]) -> int:
-    """How many beginnings of patterns one text can fit at once, at most. (event-ruler: MachineComplexityEvaluator.)
+    """How many beginnings of patterns one text can fit at once, at most.
 
     Beginnings that patterns of one group share count once. Once all asterisks have been passed, each of them
     stays fit; what stands between is fit as far as the text now ends with it. So: the asterisks, and the most
     pieces begun that are ends of each other, which the links of an Aho-Corasick automaton count.
+    (event-ruler: MachineComplexityEvaluator.)
     """
     begun: dict[tuple[int, tuple[str, ...]], set[str]] = {}
     for number, group in enumerate(groups):
