@@ -4,11 +4,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 FAST := -n 2 -m "not integration and not bench"
+AWS := tests/aws tests/servers/test_aws_servers.py
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-config \
 	--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" $(UPGRADE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup fmt check lint form types layers spelling test test-fast test-integration test-lowest cov cov-core bench demo build lock clean
+.PHONY: help setup fmt check lint form types layers spelling test test-fast test-integration test-aws test-kafka test-lowest cov cov-core bench demo build lock clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' Makefile
@@ -47,9 +48,15 @@ test: test-fast test-integration ## all tests; brokers are started by the tests,
 test-fast: setup ## tests that need nothing but Python, on two processes
 	$(PYTEST) $(FAST) $(ARGS)
 
+test-integration: test-aws test-kafka ## tests against real brokers
+
+# In several processes: most of these tests wait for a timeout or a lease. Each has servers of its own.
+test-aws: setup ## tests against servers that answer as AWS does
+	$(PYTEST) -n 3 -m integration $(AWS) $(ARGS)
+
 # One process: the broker and its clients already keep two cores busy, and one broker serves all.
-test-integration: setup ## tests against real brokers
-	$(PYTEST) -m integration $(ARGS)
+test-kafka: setup ## tests against Apache Kafka, and of all services together
+	$(PYTEST) -m integration $(addprefix --ignore ,$(AWS)) $(ARGS)
 
 # The oldest releases have no wheels for the newest Pythons: use 3.11 or 3.12 here.
 test-lowest: .venv-lowest/.lowest ## the fast tests on the oldest dependencies that pyproject.toml allows

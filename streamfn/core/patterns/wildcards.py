@@ -88,30 +88,35 @@ def complexity(groups: Iterable[Sequence[Wildcard]]) -> int:
     (event-ruler: MachineComplexityEvaluator.)
     """
     begun: dict[tuple[int, tuple[str, ...]], set[str]] = {}
+    ended: list[set[str]] = []
     for number, group in enumerate(groups):
+        ended.append({f'{wildcard.pieces[-1]}"' for wildcard in group if len(wildcard.pieces) > 1})
         for wildcard in group:
-            ended = (*wildcard.pieces[:-1], wildcard.pieces[-1] + '"')
-            for after in range(1, len(ended)):
-                begun.setdefault((number, ended[:after]), set()).add(ended[after])
-    return len(begun) + _most_at_once(begun.values()) if begun else 1
+            for after in range(1, len(wildcard.pieces)):
+                begun.setdefault((number, wildcard.pieces[:after]), set()).add(wildcard.pieces[after])
+    return len(begun) + _most_at_once(begun.values(), ended) if begun else 1
 
 
-def _most_at_once(begun: Iterable[set[str]]) -> int:
+def _most_at_once(begun: Iterable[set[str]], ended: Iterable[set[str]]) -> int:
     """The most pieces, one or more of each set, whose beginnings are ends of one text."""
     steps: list[dict[str, int]] = [{}]
     weights = [0]
+
+    def passed(piece: str) -> list[int]:
+        nodes = [0]
+        for char in piece:
+            if char not in steps[nodes[-1]]:
+                steps[nodes[-1]][char] = len(steps)
+                steps.append({})
+                weights.append(0)
+            nodes.append(steps[nodes[-1]][char])
+        return nodes[1:]
+
     for pieces in begun:
-        passed: set[int] = set()
-        for piece in pieces:
-            node = 0
-            for char in piece:
-                if char not in steps[node]:
-                    steps[node][char] = len(steps)
-                    steps.append({})
-                    weights.append(0)
-                node = steps[node][char]
-                passed.add(node)
-        for node in passed:
+        for node in {node for piece in pieces for node in passed(piece)}:
+            weights[node] += 1
+    for pieces in ended:
+        for node in {passed(piece)[-1] for piece in pieces}:
             weights[node] += 1
     return max(_summed(steps, weights))
 
