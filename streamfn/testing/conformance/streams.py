@@ -180,8 +180,8 @@ class StreamReadingSuite:
             await reader.give_back()
 
     async def test_the_lag_is_what_waits_behind_the_last_read(self, harness: StreamHarness) -> None:
-        """StreamShard.lag: records known to wait after those read; None when unknown. iterator_age is the
-        same in seconds.
+        """StreamShard.lag: records known to wait after those read; StreamShard.iterator_age: the same in
+        seconds. None when unknown.
         """
         await harness.create(1)
         await harness.put(messages(5))
