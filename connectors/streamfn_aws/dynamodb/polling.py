@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import random
 from typing import TYPE_CHECKING, Any, Final
 
-import anyio
 import structlog
 
 from streamfn.core.policies import Backoff
-from streamfn.errors import PositionLost, ShardClosed
+from streamfn.errors import PositionLost
 from streamfn_aws.dynamodb.records import ChangeRecord
 from streamfn_aws.dynamodb.start import Start
 from streamfn_aws.dynamodb.stream import MOST
 from streamfn_aws.errors import ServiceError, source_error
+from streamfn_aws.polling import Pace, PolledReader
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,11 +27,9 @@ _log = structlog.get_logger("streamfn.aws")
 _BETWEEN: Final = 0.1
 """Seconds between the starts of two calls while records come, unless an answer was full."""
 _BACKOFF: Final = Backoff(first=0.4, factor=2.0, cap=5.0)
-_AT_LEAST: Final = 0.25
-"""Seconds that a call may take where less is left to wait."""
 
 
-class PollingReader:
+class PollingReader(PolledReader):
     """Reads a shard's records as they are asked for. Holds one answer at most: 1 MB.
 
     An iterator that died, a throttled call and a service that is away for a while are no errors here.
@@ -51,21 +48,20 @@ class PollingReader:
         clock: Clock,
         iterator: str | None = None,
     ) -> None:
+        super().__init__(place, Pace(place, poll_interval, _BACKOFF))
         self.shape = shape
         self._stream = stream
         self._shard = shard
         self._start = start
-        self._place = place
         self._poll_interval = poll_interval
         self._on_position_lost = on_position_lost
         self._clock = clock
         self._iterator = iterator
         self._is_exact = iterator is not None
         """Whether the iterator came from where reading begins: then nothing is passed over."""
+        self._renewed = False
+        """The last call's iterator was of no use, and has been replaced."""
         self._records: list[Record] = []
-        self._due_at = 0.0
-        self._failures = 0
-        self._ended = False
 
     @property
     def lag(self) -> int | None:
@@ -77,28 +73,11 @@ class PollingReader:
         """Nor how old it is."""
         return None
 
-    async def read(self, limit: int, wait: float) -> Sequence[Record]:
-        until = anyio.current_time() + wait
-        while True:
-            if self._records:
-                taken, self._records = self._records[:limit], self._records[limit:]
-                return taken
-            if self._ended:
-                raise ShardClosed(f"{self._place} has ended")
-            if self._due_at > until:
-                await anyio.sleep_until(until)
-                return ()
-            await anyio.sleep_until(self._due_at)
-            now = anyio.current_time()
-            # One that is cut off is made again: the iterator stays.
-            with anyio.move_on_at(max(until, now + _AT_LEAST)):
-                await self._poll(now)
+    def _take(self, limit: int) -> Sequence[Record]:
+        taken, self._records = self._records[:limit], self._records[limit:]
+        return taken
 
-    async def close(self) -> None:
-        """Holds nothing."""
-
-    async def _poll(self, now: float) -> None:
-        self._due_at = now + self._poll_interval
+    async def _poll(self) -> None:
         try:
             if self._iterator is None:
                 self._iterator = await self._stream.iterator(self._shard, self._start.iterator)
@@ -106,13 +85,13 @@ class PollingReader:
         except ServiceError as error:
             await self._failed(error)
         except OSError as error:
-            self._retry_later(error)
+            self._pace.failed(error)
         else:
-            self._take_in(answer, now)
+            self._take_in(answer)
 
-    def _take_in(self, answer: Mapping[str, Any], now: float) -> None:
-        changes = answer["Records"]
-        self._failures = 0
+    def _take_in(self, answer: Mapping[str, Any]) -> None:
+        changes, rest = answer["Records"], self._poll_interval
+        self._renewed = False
         self._iterator = answer.get("NextShardIterator")
         self._ended = self._iterator is None
         if changes:
@@ -120,7 +99,8 @@ class PollingReader:
             last = changes[-1]["dynamodb"]["SequenceNumber"]
             self._start = self._start.behind(last, fresh=bool(self._records))
             is_full = len(changes) >= MOST or not self._records
-            self._due_at = now if is_full else now + min(_BETWEEN, self._poll_interval)
+            rest = 0.0 if is_full else min(_BETWEEN, self._poll_interval)
+        self._pace.answered(rest)
 
     def _fresh(self, changes: Sequence[Mapping[str, Any]]) -> list[Record]:
         records = map(ChangeRecord, changes)
@@ -131,32 +111,32 @@ class PollingReader:
     async def _failed(self, error: ServiceError) -> None:
         match error.code:
             case "ExpiredIteratorException":
-                self._begin_again()
+                self._begin_again(error)
             case "TrimmedDataAccessException":
-                await self._trimmed()
+                await self._trimmed(error)
             case "ResourceNotFoundException" if await self._is_gone():
                 self._gone()
             case "ResourceNotFoundException":
                 # It is there, and the iterator is of no use: DynamoDB Local says so after a restart.
-                self._begin_again()
+                self._begin_again(error)
             case _ if error.transient:
-                self._retry_later(error)
+                self._pace.failed(error)
             case _:
                 raise source_error(self._place, error) from error
 
-    def _begin_again(self) -> None:
+    def _begin_again(self, error: ServiceError) -> None:
         """With a new iterator where the last answer ended, at once the first time."""
         self._iterator, self._is_exact = None, False
-        self._failures += 1
-        if self._failures > 1:
-            self._back_off()
+        if self._renewed:
+            self._pace.failed(error)
         else:
-            self._due_at = 0.0
+            self._pace.answered(0.0)
+        self._renewed = True
 
-    async def _trimmed(self) -> None:
+    async def _trimmed(self, error: ServiceError) -> None:
         if self._start.is_oldest:
             # The oldest record is another one now.
-            self._begin_again()
+            self._begin_again(error)
             return
         self._lost("records were removed before they were read")
         self._iterator, self._is_exact, self._start = None, False, Start()
@@ -166,7 +146,7 @@ class PollingReader:
             except (ServiceError, OSError) as error:
                 raise source_error(self._place, error) from error
             self._is_exact, self._start = True, Start(since=int(now))
-        self._due_at = 0.0
+        self._pace.answered(0.0)
 
     def _gone(self) -> None:
         if self._start.is_oldest:
@@ -190,12 +170,3 @@ class PollingReader:
             return all(shard.id != self._shard for shard in await self._stream.shards())
         except (ServiceError, OSError) as error:
             raise source_error(self._place, error) from error
-
-    def _retry_later(self, error: ServiceError | OSError) -> None:
-        self._failures += 1
-        _log.warning("shard_not_read", shard=self._place, failures=self._failures, reason=str(error))
-        self._back_off()
-
-    def _back_off(self) -> None:
-        delay = _BACKOFF.delay(self._failures) * random.uniform(0.5, 1.0)
-        self._due_at = max(self._due_at, anyio.current_time() + delay)

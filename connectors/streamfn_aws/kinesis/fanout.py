@@ -9,7 +9,7 @@ import anyio
 
 from streamfn.errors import ShardClosed
 from streamfn_aws.errors import ServiceError, reading, source_error
-from streamfn_aws.kinesis.pace import Pace
+from streamfn_aws.kinesis.pace import BETWEEN, pace_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -49,7 +49,7 @@ class FanOutReader:
         """Seconds for which the next event was waited for, in this read and those before."""
         self._events: EventStream | None = None
         self._subscription = AsyncExitStack()
-        self._pace = Pace(intake.place)
+        self._pace = pace_of(intake.place)
         self._missed = 0
         self._ended = False
 
@@ -116,7 +116,7 @@ class FanOutReader:
             await self._unsubscribe()
         elif event[0] == "SubscribeToShardEvent":
             self._missed = 0
-            self._pace.answered()
+            self._pace.answered(BETWEEN)
             self._add(event[1])
             if self._ended:
                 await self._unsubscribe()

@@ -1,21 +1,13 @@
-"""When a shard may be asked again."""
+"""How often a shard of Kinesis may be asked."""
 
 from __future__ import annotations
 
-import random
-from typing import TYPE_CHECKING, Final
-
-import anyio
-import structlog
+from typing import Final
 
 from streamfn.core.policies import Backoff
+from streamfn_aws.polling import Pace
 
-if TYPE_CHECKING:
-    from streamfn_aws.errors import ServiceError
-
-_log = structlog.get_logger("streamfn.aws")
-
-_BETWEEN: Final = 0.2
+BETWEEN: Final = 0.2
 """Seconds between the starts of two calls: a shard takes five a second, reads from all its readers, and
 subscriptions from one consumer.
 """
@@ -25,27 +17,6 @@ in the way of the next for as long.
 """
 
 
-class Pace:
-    """Of the calls for one shard. Times are the event loop's."""
-
-    def __init__(self, place: str) -> None:
-        self.due_at = 0.0
-        self.failures = 0
-        """In a row."""
-        self._place = place
-
-    def called(self) -> None:
-        """A call begins."""
-        self.due_at = anyio.current_time() + _BETWEEN
-
-    def answered(self, *, rest: float = 0.0) -> None:
-        """It was answered; for so many seconds nothing more is expected."""
-        self.failures = 0
-        self.due_at += max(0.0, rest - _BETWEEN)
-
-    def failed(self, error: ServiceError | OSError) -> None:
-        """It was not, as happens: it is made again after a while, a longer one each time."""
-        self.failures += 1
-        _log.warning("shard_not_read", shard=self._place, failures=self.failures, reason=str(error))
-        delay = _BACKOFF.delay(self.failures) * random.uniform(0.5, 1.0)
-        self.due_at = max(self.due_at, anyio.current_time() + delay)
+def pace_of(place: str) -> Pace:
+    """Of the calls for one shard, whose name in messages is `place`."""
+    return Pace(place, BETWEEN, _BACKOFF)

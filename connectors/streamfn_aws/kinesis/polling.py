@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-import anyio
-
-from streamfn.errors import ShardClosed
 from streamfn_aws.errors import ServiceError, reading, source_error
-from streamfn_aws.kinesis.pace import Pace
+from streamfn_aws.kinesis.pace import BETWEEN, pace_of
+from streamfn_aws.polling import PolledReader
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,13 +16,11 @@ if TYPE_CHECKING:
     from streamfn_aws.kinesis.intake import Intake
     from streamfn_aws.kinesis.stream import Stream
 
-_AT_LEAST: Final = 0.25
-"""Seconds that a call may take where less is left to wait."""
 _DEAD: Final = frozenset({"ExpiredIteratorException", "InvalidArgumentException"})
 """An iterator lives for five minutes; one of a stream that was made anew is invalid."""
 
 
-class PollingReader:
+class PollingReader(PolledReader):
     """Reads a shard's records as they are asked for. Holds one answer at most: 10 MB.
 
     An iterator that died, a throttled call and a service that is away for a while are no errors here.
@@ -39,6 +35,7 @@ class PollingReader:
         iterator: str | None = None,
         poll_interval: float = 1.0,
     ) -> None:
+        super().__init__(intake.place, pace_of(intake.place))
         self.shape = shape
         self.iterator_age: float | None = None
         """Seconds that the last answer was behind the shard's end; None before the first."""
@@ -46,37 +43,16 @@ class PollingReader:
         self._intake = intake
         self._iterator = iterator
         self._poll_interval = poll_interval
-        self._pace = Pace(intake.place)
         self._renewed = False
         """The last call's iterator was dead, and has been replaced."""
-        self._ended = False
 
     @property
     def lag(self) -> int | None:
         # Of what is still there Kinesis tells how old it is, and not how much.
         return 0 if self.iterator_age == 0 and self._intake.is_empty else None
 
-    async def read(self, limit: int, wait: float) -> Sequence[Record]:
-        until = anyio.current_time() + wait
-        while True:
-            records = self._intake.take(limit)
-            if records:
-                return records
-            if self._ended:
-                raise ShardClosed(f"{self._intake.place} has ended")
-            if self._pace.due_at > until:
-                await anyio.sleep_until(until)
-                return ()
-            await anyio.sleep_until(self._pace.due_at)
-            self._pace.called()
-            # One that is cut off is made again: the iterator stays.
-            with anyio.move_on_at(max(until, anyio.current_time() + _AT_LEAST)) as waiting:
-                await self._poll()
-            if waiting.cancelled_caught:
-                return ()
-
-    async def close(self) -> None:
-        """Holds nothing."""
+    def _take(self, limit: int) -> Sequence[Record]:
+        return self._intake.take(limit)
 
     async def _poll(self) -> None:
         try:
@@ -98,7 +74,7 @@ class PollingReader:
         self._renewed = False
         self._intake.add(records)
         self.iterator_age = None if behind is None else behind / 1000
-        self._pace.answered(rest=0.0 if records or behind else self._poll_interval)
+        self._pace.answered(BETWEEN if records or behind else max(BETWEEN, self._poll_interval))
 
     async def _failed(self, error: ServiceError) -> None:
         intake, had_iterator = self._intake, self._iterator is not None
