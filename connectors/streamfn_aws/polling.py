@@ -78,7 +78,7 @@ class PolledReader(ABC):
             await anyio.sleep_until(self._pace.due_at)
             self._pace.called()
             # One that is cut off is made again: the iterator stays.
-            with anyio.move_on_at(max(until, anyio.current_time() + _AT_LEAST)) as waiting:
+            with anyio.CancelScope(deadline=max(until, anyio.current_time() + _AT_LEAST)) as waiting:
                 await self._poll()
             if waiting.cancelled_caught:
                 return ()

@@ -11,7 +11,8 @@ from typing import Any
 import anyio
 import pytest
 
-from streamfn import App, Batch, TooManyRequests
+from streamfn import App, Batch, ConfigurationError, TooManyRequests
+from streamfn_aws import SqsQueue
 from tests.aws.queues import SqsEnd, queue_end, until
 from tests.servers.aws import AwsServer
 
@@ -148,6 +149,13 @@ async def test_a_function_that_outlives_the_visibility_timeout_is_not_run_twice(
         await until(lambda: bool(function.events))
         await queue.empty()
     assert function.bodies == ["long"]
+
+
+async def test_a_queue_that_hides_nothing_is_refused(queue: SqsEnd) -> None:
+    """AWS refuses a visibility timeout below the function's timeout; ours is extended, but not from 0."""
+    await queue.create(VisibilityTimeout=0)
+    with pytest.raises(ConfigurationError, match=r"VisibilityTimeout: .* Fix: set it on the queue"):
+        await SqsQueue.from_uri(queue.uri(), {}).check()
 
 
 async def test_throttles_spend_no_receive(queue: SqsEnd) -> None:

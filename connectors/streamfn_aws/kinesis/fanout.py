@@ -82,7 +82,7 @@ class FanOutReader:
         self._pace.called()
         intake = self._intake
         try:
-            with anyio.move_on_at(max(until, anyio.current_time() + _AT_LEAST)):
+            with anyio.CancelScope(deadline=max(until, anyio.current_time() + _AT_LEAST)):
                 self._events = await self._subscription.enter_async_context(
                     self._stream.subscribed(self._consumer, intake.shard.id, intake.start)
                 )
@@ -95,7 +95,7 @@ class FanOutReader:
     async def _receive(self, events: EventStream, until: float) -> None:
         began = anyio.current_time()
         try:
-            with anyio.move_on_at(min(until, began + self._silence - self._waited)) as waiting:
+            with anyio.CancelScope(deadline=min(until, began + self._silence - self._waited)) as waiting:
                 event = await events.next()
         except (ServiceError, OSError) as error:
             await self._unsubscribe()

@@ -113,13 +113,24 @@ class SqsQueue:
         """The queue as it was not long ago: pollers come and go all the time."""
         now = anyio.current_time()
         if self._found is None or now - self._found_at > _FRESH:
-            self._found, self._found_at = await find_queue(api, self._resource), now
+            self._found, self._found_at = await self._look(api), now
         return self._found
 
     async def check(self) -> None:
         async with Api.shared(self._connection, "sqs") as api:
             with checking(self.name, "Source"):
-                await find_queue(api, self._resource)
+                await self._look(api)
+
+    async def _look(self, api: Api) -> Queue:
+        queue = await find_queue(api, self._resource)
+        if not queue.visibility_timeout:
+            raise ConfigurationError(
+                f"{self.name} does not hide what it hands out: each message would come again and again "
+                "while its function runs",
+                field="VisibilityTimeout",
+                fix="set it on the queue to a few seconds at least; SQS's default is 30",
+            )
+        return queue
 
 
 def _named(queue: str) -> Resource:
