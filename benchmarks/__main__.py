@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks import engine, kafka_delivery, kafka_throughput, kinesis, local, processes, report, sqs
+from benchmarks import engine, kafka_delivery, kafka_throughput, kinesis, local, patterns, processes, report, sqs
 from benchmarks.measuring import measure
 from benchmarks.scenario import Group, Result, Settings
 from streamfn.cli import logs
@@ -21,6 +21,7 @@ GROUPS: tuple[Group, ...] = (
     *kinesis.GROUPS,
     *local.GROUPS,
     *engine.GROUPS,
+    *patterns.GROUPS,
     *processes.GROUPS,
 )
 

@@ -3,7 +3,7 @@
 StreamfnError
 ├─ ConfigurationError      your configuration is wrong: names the place, the field and the fix
 │  ├─ MissingExtra         a connector's client library is not installed
-│  └─ InvalidPattern       an event pattern (FilterCriteria) is not valid: says what, in AWS's words, and where
+│  └─ InvalidPattern       an event pattern is not valid: says what, in AWS's words, and where
 ├─ ShardLost               a shard is no longer this worker's: nothing more may be committed
 ├─ ShardClosed             a shard has ended: all its records were read
 ├─ SourceError             a source cannot be read; says whether to try again

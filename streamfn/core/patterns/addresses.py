@@ -29,11 +29,13 @@ class Address(NamedTuple):
     number: int
 
 
-@lru_cache(4096)
 def parsed(text: str) -> Address | None:
     """None for what is no address."""
-    if len(text) > _LONGEST:
-        return None
+    return _parsed(text) if len(text) <= _LONGEST else None
+
+
+@lru_cache(4096)
+def _parsed(text: str) -> Address | None:
     if found := _IPV4.fullmatch(text):
         octets = [int(part) for part in found.groups()]
         return Address(32, int.from_bytes(octets)) if max(octets) < 256 else None

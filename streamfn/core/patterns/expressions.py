@@ -63,6 +63,8 @@ class Expressions:
         return operators
 
     def _member(self, token: Token) -> Operator:
+        if token.kind == "[":
+            self._refuse("Match value must be String, number, true, false, or null")
         match token.kind:
             case "{":
                 return self._expression()
@@ -70,11 +72,8 @@ class Expressions:
                 return Text(token.text)
             case "number":
                 return Number(token.text)
-            case "[":
-                self._refuse("Match value must be String, number, true, false, or null")
             case _:
                 return Literal(_LITERALS[token.kind])
-        return None
 
     def _expression(self) -> Operator:
         name = self._name("Match expression name not found")

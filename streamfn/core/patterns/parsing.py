@@ -20,7 +20,9 @@ MOST_RULES: Final = 1000
 
 
 def parse(pattern: object) -> tuple[Rule, ...]:
-    """Takes a dict, or JSON as str or bytes. Raises InvalidPattern, whatever it gets."""
+    """Takes a dict, or JSON as str or bytes. Raises nothing but InvalidPattern, whatever it gets."""
+    if not isinstance(pattern, (dict, str, bytes, bytearray, memoryview)):
+        raise InvalidPattern("Filter is not an object")
     return tuple(_Parser(Tokens(pattern)).rules())
 
 

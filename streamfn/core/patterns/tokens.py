@@ -15,15 +15,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LONGEST: Final = 4096
-"""Characters of a pattern, as Lambda's API has it for Filter.Pattern. Values of Python count as compact JSON."""
+"""Characters of a pattern (Lambda's API: Filter.Pattern). Values of Python count as compact JSON."""
 DEEPEST: Final = 100
 """Objects and lists within each other, and steps of a path. AWS names no limit; its patterns have about 5."""
+
+
+_AROUND: Final = {"key": 3, "string": 2}
+"""Quotes, and a colon."""
 
 
 class Tokens:
     """What is to be read of a pattern."""
 
     def __init__(self, pattern: object) -> None:
+        if isinstance(pattern, (bytearray, memoryview)):
+            pattern = bytes(pattern)
         self._ahead: list[Token] = []
         self._rest = _limited(
             Scanner(_decoded(pattern)).tokens() if isinstance(pattern, str | bytes) else _of(pattern)
@@ -48,7 +54,7 @@ def _limited(tokens: Iterator[Token]) -> Iterator[Token]:
     depth = size = 0
     for token in tokens:
         depth += (token.kind in CLOSES) - (token.kind in ("}", "]"))
-        size += len(token.text) + 1
+        size += len(token.text) + _AROUND.get(token.kind, 0)
         if depth > DEEPEST:
             raise InvalidPattern(f"Pattern is nested more than {DEEPEST} levels deep")
         if size > LONGEST:

@@ -28,6 +28,11 @@ class Wildcard:
 
     pieces: tuple[str, ...]
 
+    @property
+    def text(self) -> str:
+        """As it is written."""
+        return "*".join(piece.replace("\\", r"\\").replace("*", r"\*") for piece in self.pieces)
+
 
 def parse(text: str, place: str) -> Wildcard:
     """Raises InvalidPattern with the position that AWS gives: in bytes, behind an opening quote."""
