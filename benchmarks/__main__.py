@@ -9,7 +9,17 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks import engine, kafka_delivery, kafka_throughput, kinesis, local, patterns, processes, report, sqs
+from benchmarks import (
+    engine,
+    kafka_delivery,
+    kafka_throughput,
+    kinesis,
+    local,
+    patterns,
+    processes,
+    report,
+    sqs,
+)
 from benchmarks.measuring import measure
 from benchmarks.scenario import Group, Result, Settings
 from streamfn.cli import logs
