@@ -11,8 +11,10 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 import anyio
+import orjson
 
 from streamfn import runtimes
+from streamfn.core.filtering import filtering
 from streamfn.engine import mapping as engine
 from streamfn.engine.plan import MappingPlan, mapping_id
 from streamfn.engine.pool import Pool
@@ -378,7 +380,7 @@ class App:
             parallelization_factor=mapping.parallelization_factor,
             concurrency=mapping.concurrency(kind),
             minimum_pollers=mapping.idle_pollers(),
-            filter=mapping.filter,
+            filter=filtering(mapping.filters, mapping.filter, orjson.loads),
             on_failure=destination,
             when_destination_fails=mapping.when_destination_fails,
             retry_delay=mapping.retry_delay,

@@ -1,4 +1,4 @@
-"""The command line: `streamfn run`, `check`, `put`, `mappings`, `demo`.
+"""The command line: `streamfn run`, `check`, `put`, `filter`, `mappings`, `demo`.
 
 What a command needs is imported when it runs, so that `--help` answers at once.
 """
@@ -62,7 +62,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="streamfn",
         description="AWS Lambda's event source mappings without AWS.",
-        epilog="Exit codes: 0 all well; 1 something was cut off or not all was done; 2 bad configuration.",
+        epilog="Exit codes: 0 all well; 1 something was cut off, or not all was done, or nothing matched; "
+        "2 bad configuration.",
     )
     parser.add_argument("--version", action=_Version, help="show the version and leave")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
@@ -109,6 +110,27 @@ def _parser() -> argparse.ArgumentParser:
     put.add_argument("--key", metavar="FIELD", help="field whose value becomes the record's key")
     put.add_argument("--batch", type=_count, default=500, metavar="N", help="records sent at once (500)")
     _state_dir(put)
+
+    trial = _command(
+        commands,
+        "filter",
+        "streamfn.cli.filter:filter_lines",
+        "try an event pattern on JSON lines, and learn why it does not match",
+    )
+    trial.add_argument("pattern", metavar="PATTERN", help='JSON, such as {"kind": ["a"]}, or @FILE')
+    trial.add_argument(
+        "file",
+        metavar="FILE",
+        nargs="?",
+        default="-",
+        help="one event a line; may be .gz, or .zip of one file; - reads standard input (default)",
+    )
+    trial.add_argument(
+        "--source",
+        choices=("sqs", "kinesis", "dynamodb", "kafka"),
+        help="the lines are events or records of it: filter them as a mapping of it does",
+    )
+    trial.add_argument("--json", action="store_true", help="print JSON that says how many match, not lines")
 
     mappings = _command(
         commands,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import anyio
 import orjson
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from streamfn.app import App
     from streamfn.config import EventSourceMapping
     from streamfn.ports import Destination, Source
+
+
+_WIDEST: Final = 60
+"""Characters of a name in the table: a filter's is its whole pattern."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +64,13 @@ def check(options: argparse.Namespace) -> int:
     elif not findings:
         sys.stdout.write(f"{options.target}: no event source mapping is declared\n")
     else:
-        rows = [(finding.mapping, finding.role, finding.name, finding.result) for finding in findings]
+        rows = [(one.mapping, one.role, _short(one.name), one.result) for one in findings]
         sys.stdout.write(table(("MAPPING", "WHAT", "NAME", "RESULT"), rows))
     return CLEAN if all(finding.ok for finding in findings) else BAD_CONFIGURATION
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _WIDEST else f"{name[: _WIDEST - 3]}..."
 
 
 async def _look(app: App, wait: float) -> list[Finding]:
@@ -87,6 +95,8 @@ async def _look_at(app: App, mapping: EventSourceMapping, wait: float, findings:
         # Behind the question mark may stand a password.
         named = mapping.source.partition("?")[0] if isinstance(mapping.source, str) else mapping.source.name
         findings += _wrong(mapping.name, "source", named, ends.source_problems)
+    if ends.source is not None:
+        findings += (Finding(mapping.name, "filter", pattern) for pattern in mapping.filters)
     if ends.destination is not None:
         try:
             errors = await _reach(ends.destination, mapping, "on_failure", wait)

@@ -88,6 +88,9 @@ def _shown(answers: list[dict[str, Any]], *, as_json: bool) -> str:
 def _rendered(rows: list[dict[str, Any]], *, as_json: bool) -> str:
     if as_json:
         return orjson.dumps(rows).decode() + "\n"
+    filtered = [row["counters"].get("FilteredOutEventCount", 0) for row in rows]
+    # For the sake of those who filter, not of those who don't.
+    shows = any(filtered)
     cells = [
         (
             row["name"],
@@ -96,13 +99,14 @@ def _rendered(rows: list[dict[str, Any]], *, as_json: bool) -> str:
             row["source"],
             _lag(row),
             row["in_flight"],
+            *((out,) if shows else ()),
             row["shards"],
             row["last_processing_result"],
             str(row["pid"]),
         )
-        for row in rows
+        for row, out in zip(rows, filtered, strict=True)
     ]
-    return table(_HEADS, cells)
+    return table((*_HEADS[:6], *(("FILTERED",) if shows else ()), *_HEADS[6:]), cells)
 
 
 def _lag(row: dict[str, Any]) -> object:

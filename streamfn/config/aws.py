@@ -16,6 +16,7 @@ from pydantic_core import InitErrorDetails
 
 from streamfn.config.errors import wrong
 from streamfn.config.fields import NotYet, Whole
+from streamfn.config.filters import ListOfFilters, PatternText
 
 SPELLING: Final = ConfigDict(
     extra="forbid",
@@ -84,6 +85,14 @@ class KafkaConfig(_Form):
     schema_registry_config: Annotated[None, NotYet({})] = None
 
 
+class Filter(_Form):
+    pattern: PatternText
+
+
+class FilterCriteria(_Form):
+    filters: Annotated[tuple[Filter, ...], ListOfFilters] = ()
+
+
 class AwsForms(_Form):
     """All options of AWS's that are no fields of `EventSourceMapping`."""
 
@@ -98,7 +107,7 @@ class AwsForms(_Form):
     scaling_config: ScalingConfig | None = None
     provisioned_poller_config: ProvisionedPollerConfig | None = None
     tumbling_window_in_seconds: Annotated[None, NotYet(0)] = None
-    filter_criteria: Annotated[None, NotYet({}, {"Filters": []}, {"filters": []})] = None
+    filter_criteria: FilterCriteria | None = None
     source_access_configurations: Annotated[None, NotYet([])] = None
     queues: Annotated[None, NotYet([])] = None
     document_db_event_source_config: Annotated[None, NotYet()] = Field(
@@ -158,6 +167,9 @@ def _lifted(forms: AwsForms) -> list[tuple[str, Any, str]]:
         pollers: int | None = getattr(forms.provisioned_poller_config, name, None)
         if pollers is not None:
             found.append((name, pollers, "provisioned_poller_config"))
+    if forms.filter_criteria and forms.filter_criteria.filters:
+        patterns = [one.pattern for one in forms.filter_criteria.filters]
+        found.append(("filters", patterns, "filter_criteria"))
     for form in ("self_managed_kafka_event_source_config", "amazon_managed_kafka_event_source_config"):
         kafka: KafkaConfig | None = getattr(forms, form)
         if kafka and kafka.consumer_group_id is not None:

@@ -9,6 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
+from streamfn.core.events import (
+    DYNAMODB_FILTERING,
+    KAFKA_FILTERING,
+    KINESIS_FILTERING,
+    SQS_FILTERING,
+    FilterForm,
+)
 from streamfn.core.policies import Ordering, StartingPosition
 from streamfn.errors import ConfigurationError
 from streamfn.ports import Source
@@ -22,6 +29,7 @@ ANY_SOURCE: Final = frozenset(
         "batch_size",
         "function_response_types",
         "filter",
+        "filters",
         "tags",
     }
 )
@@ -59,6 +67,8 @@ class Kind:
     """Which of its records wait for which where nothing is said."""
     takes: frozenset[str]
     """Options that go with it."""
+    filtering: FilterForm
+    """How event patterns speak of its records."""
     refuses: frozenset[StartingPosition] = frozenset()
     """Starting positions that it has not."""
     not_yet: frozenset[str] = frozenset()
@@ -75,8 +85,14 @@ STREAM: Final = Kind(
     window=0.0,
     ordering=Ordering.SHARD,
     takes=_STREAM | {"parallelization_factor"},
+    filtering=KINESIS_FILTERING,
 )
-DYNAMODB: Final = replace(STREAM, name="DynamoDB stream", refuses=frozenset({StartingPosition.AT_TIMESTAMP}))
+DYNAMODB: Final = replace(
+    STREAM,
+    name="DynamoDB stream",
+    filtering=DYNAMODB_FILTERING,
+    refuses=frozenset({StartingPosition.AT_TIMESTAMP}),
+)
 KAFKA: Final = Kind(
     "Kafka topic",
     is_stream=True,
@@ -85,6 +101,7 @@ KAFKA: Final = Kind(
     window=0.5,
     ordering=Ordering.SHARD,
     takes=_STREAM,
+    filtering=KAFKA_FILTERING,
     not_yet=frozenset({"minimum_pollers", "maximum_pollers"}),
     retries_with_destination=10,
 )
@@ -96,6 +113,7 @@ QUEUE: Final = Kind(
     window=0.0,
     ordering=Ordering.NONE,
     takes=_QUEUE | {"maximum_batching_window_in_seconds"},
+    filtering=SQS_FILTERING,
 )
 FIFO: Final = Kind(
     "FIFO queue",
@@ -105,6 +123,7 @@ FIFO: Final = Kind(
     window=0.0,
     ordering=Ordering.KEY,
     takes=_QUEUE,
+    filtering=SQS_FILTERING,
 )
 
 

@@ -23,6 +23,7 @@ from pydantic.alias_generators import to_pascal
 from streamfn.config.aws import NAMES, SPELLING, AwsForms, lift, lift_what_loads
 from streamfn.config.errors import ConfigurationErrors, Places, caller, problems, spelled, translate, wrong
 from streamfn.config.fields import Instant, Seconds, Whole
+from streamfn.config.filters import ListOfFilters, PatternText, refused_filters
 from streamfn.config.kinds import Kind
 from streamfn.core.policies import (
     Backoff,
@@ -152,8 +153,10 @@ class EventSourceMapping(BaseModel):
     function_response_types: Annotated[
         tuple[Literal["ReportBatchItemFailures"], ...], Field(max_length=1)
     ] = ()
+    filters: Annotated[tuple[PatternText, ...], ListOfFilters] = ()
+    """Event patterns as dicts or JSON text, any of which a record may fit: short for FilterCriteria."""
     filter: Filter | None = None
-    """Which records are for the function. Python only."""
+    """Which records are for the function. Python only. With patterns as well, both have to take a record."""
     consumer_group_id: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     tags: Mapping[str, str] = Field(default_factory=dict)
 
@@ -258,6 +261,8 @@ class EventSourceMapping(BaseModel):
                     own.pop("maximum_pollers", None)
                 case "destination_config" if "on_failure" not in lifted:
                     own.pop("on_failure", None)
+                case "filter_criteria" if "filters" not in lifted:
+                    own.pop("filters", None)
         own = {name: value for name, value in own.items() if name not in lifted}
         return self.load(own | cleared, places)
 
@@ -287,6 +292,7 @@ class EventSourceMapping(BaseModel):
                     "set MaximumBatchingWindowInSeconds to 1 or more, or BatchSize to 10 or less",
                 )
             )
+        found += refused_filters(self.filters, kind, self._places)
         if kind.is_stream:
             found += self._check_position(kind, now)
             found += self._check_ordering(kind)

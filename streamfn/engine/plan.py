@@ -9,6 +9,9 @@ from uuid import UUID, uuid5
 from streamfn.core.policies import BatchPolicy, DeliveryPolicy, WhenDestinationFails
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from streamfn.core.events import EventShape
     from streamfn.functions import FunctionSpec
     from streamfn.ports import Destination, Filter, Source, Subscription
 
@@ -38,7 +41,8 @@ class MappingPlan:
     """Batches in flight: of a shard with Ordering.KEY or NONE, of the whole mapping for a queue."""
     minimum_pollers: int = 1
     """Queues: pollers that wait for messages while there are none."""
-    filter: Filter | None = None
+    filter: Callable[[EventShape], Filter] | None = None
+    """Which records of a shard are for the function, by how the shard shows them."""
     on_failure: Destination | None = None
     when_destination_fails: WhenDestinationFails = WhenDestinationFails.BLOCK
     retry_delay: float | None = None

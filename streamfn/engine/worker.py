@@ -88,6 +88,7 @@ class Worker:
         self._telemetry = telemetry
         self._clock = clock
         self._random = random
+        self._wanted = plan.filter(shard.shape) if plan.filter else None
         self._poller = poller
         """Queues: how this worker takes its turn among the others of its mapping."""
         self._runners_allowed = 1 if poller else plan.runners
@@ -196,7 +197,7 @@ class Worker:
 
     async def _filter(self, records: Sequence[Record]) -> Sequence[Record]:
         fresh = self._settler.track(records)
-        wanted, matches = fresh, self._plan.filter
+        wanted, matches = fresh, self._wanted
         if matches is not None:
             wanted = [record for record in fresh if matches(record)]
             if len(wanted) < len(fresh):

@@ -27,7 +27,7 @@ async def test_a_worker_is_killed_in_the_middle(aws: Ministack, tmp_path: Path, 
         "access_key_id": KEY,
         "secret_access_key": SECRET,
         "lease_table": aws.unique("leases"),
-        "lease_time": "3",
+        "lease_time": "6",
         **({} if consumer is None else {"consumer": consumer}),
     }
     async with producer(aws) as stream:

@@ -23,6 +23,27 @@ def test_all_well_is_a_table_and_0(project: Path, streamfn: Streamfn) -> None:
     assert not (project / "dead").exists()
 
 
+def test_filters_are_shown_and_those_that_the_source_does_not_take_refused(
+    project: Path, streamfn: Streamfn
+) -> None:
+    pattern = '{"data":{"kind":["a","b","c"],"number":[{"numeric":[">",10]}]}}'
+    options = f"Five(), name='m', filters=[{{'partitionKey': ['k']}}, {pattern!r}]"
+    add(project, f"app.event_source_mapping(work, {options})")
+    done = streamfn("check", "app:app")
+    assert done.returncode == 0
+    assert [line.rstrip() for line in done.stdout.splitlines()[2:]] == [
+        'm        filter  {"partitionKey":["k"]}                                        ok',
+        f"m        filter  {pattern[:57]}...  ok",
+    ]
+    assert json.loads(streamfn("check", "app:app", "--json").stdout)[2]["name"] == pattern
+    add(project, "app.event_source_mapping(work, Five(), name='n', filters=[{'data': ['a']}])")
+    done = streamfn("check", "app:app")
+    assert done.returncode == 2
+    assert (
+        "Filters[0]: Invalid filter pattern definition. The data of a stream is matched as JS" in done.stdout
+    )
+
+
 def test_what_cannot_be_reached_is_2_and_told_with_file_field_and_fix(
     project: Path, streamfn: Streamfn
 ) -> None:

@@ -22,7 +22,7 @@ from .conftest import Streamfn, command, environment
 
 def test_help_names_every_command(streamfn: Streamfn) -> None:
     said = streamfn("--help").stdout
-    assert all(name in said for name in ("run", "check", "put", "mappings", "demo"))
+    assert all(name in said for name in ("run", "check", "put", "filter", "mappings", "demo"))
 
 
 @pytest.mark.parametrize("name", ["run", "check", "put", "mappings"])

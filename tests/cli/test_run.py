@@ -190,6 +190,19 @@ def test_records_go_from_a_file_through_the_broker_to_the_dead_letters(
 # -------------------------------------------------------------------------------------- the socket
 
 
+def test_what_the_filters_kept_away_is_counted(project: Path, start: Start, streamfn: Streamfn) -> None:
+    add(project, "app.event_source_mapping(work, Five(), name='m', filters=[{'sequenceNumber': ['1', '3']}])")
+    process = start("run", "app:app", "--state-dir", "state")
+    until(process.stdout, "got 2")
+    (row,) = json.loads(streamfn("mappings", "--json", "--state-dir", "state").stdout)
+    assert row["counters"]["FilteredOutEventCount"] == 3
+    heads, line = streamfn("mappings", "--state-dir", "state").stdout.splitlines()
+    assert "IN FLIGHT  FILTERED  SHARDS" in heads
+    assert line.split()[-5:-1] == ["0", "3", "1", "OK"]
+    process.terminate()
+    process.communicate()
+
+
 def test_running_mappings_are_shown_paused_and_resumed(
     project: Path, start: Start, streamfn: Streamfn
 ) -> None:
@@ -217,6 +230,7 @@ def test_running_mappings_are_shown_paused_and_resumed(
         "PID",
     ]
     assert table[1].split() == f"m Disabled work five:records - 0 0 OK {process.pid}".split()
+    assert "FILTERED" not in table[0]
     resumed = streamfn("mappings", "resume", "m", "--state-dir", "state", "--json")
     assert json.loads(resumed.stdout)[0]["state"] in ("Enabling", "Enabled")
     until(process.stdout, "got 5")

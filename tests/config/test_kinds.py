@@ -76,6 +76,7 @@ def unsupported(name: str, rest: str) -> str:
         ("bisect_batch_on_function_error", True, {STREAM, KAFKA}),
         ("function_response_types", ["ReportBatchItemFailures"], {STREAM, KAFKA, QUEUE, FIFO}),
         ("filter", bool, {STREAM, KAFKA, QUEUE, FIFO}),
+        ("filters", [{"eventID": ["1"]}], {STREAM, KAFKA, QUEUE, FIFO}),
         ("consumer_group_id", "g", {STREAM, KAFKA}),
         ("tags", {"a": "b"}, {STREAM, KAFKA, QUEUE, FIFO}),
         ("ordering", "key", {STREAM, KAFKA}),

@@ -332,10 +332,6 @@ def test_a_mapping_cannot_be_changed_in_place() -> None:
         ),
         ({"TumblingWindowInSeconds": 30}, "TumblingWindowInSeconds: not supported yet. Fix: remove it"),
         (
-            {"FilterCriteria": {"Filters": [{"Pattern": "{}"}]}},
-            "FilterCriteria: not supported yet. Fix: remove it",
-        ),
-        (
             {"ProvisionedPollerConfig": {"PollerGroupName": "g"}},
             "ProvisionedPollerConfig.PollerGroupName: not supported yet. Fix: remove it",
         ),

@@ -14,6 +14,7 @@ from streamfn.core.events import EventShape, KafkaShape, KinesisShape, SqsShape
 from streamfn.core.events.kinesis import EncodedRecord
 from streamfn.core.events.sqs import SqsMessage
 from streamfn.core.records import StreamRecord
+from streamfn.core.rendering import loads
 from tests.core.made import KAFKA, KINESIS, MSK, SQS, HeldKafkaRecord, message
 
 ROLE = "arn:aws:iam::123456789012:role/reader"
@@ -93,10 +94,11 @@ def test_what_is_in_base64_already_is_not_decoded() -> None:
 
 
 def test_a_kinesis_filter_sees_data_and_partition_key_at_the_top() -> None:
-    view = KINESIS.filter_view(StreamRecord(1, b'{"unit": "C"}', "sensor-1"))
+    record = StreamRecord(1, b'{"unit": "C"}', "sensor-1")
+    view = KINESIS.filter_view(record, KINESIS.filter_data(record, loads))
     assert view["data"] == view["kinesis"]["data"] == {"unit": "C"}
     assert (view["partitionKey"], view["eventName"]) == ("sensor-1", "aws:kinesis:record")
-    assert KINESIS.filter_view(StreamRecord(1, None))["data"] == ""
+    assert KINESIS.filter_data(StreamRecord(1, None), loads) == ""
 
 
 def test_a_kinesis_batch_is_described_in_seven_fields() -> None:
@@ -329,13 +331,15 @@ def test_a_message_as_received_answers_as_a_record() -> None:
     assert (record.arrived_at, record.attempt, record.receipt) == (1700000000.123, 1, "AQEB")
     in_group = Received(Attributes={"MessageGroupId": "customer-7"}, Body='{"n": 1}')
     assert in_group.key == "customer-7"
-    assert SQS.filter_view(in_group)["body"] == {"n": 1}
+    assert SQS.filter_data(in_group, loads) == {"n": 1}
 
 
 def test_a_filter_on_messages_sees_the_body_decoded() -> None:
-    assert SQS.filter_view(message("m", b'{"n": 1}'))["body"] == {"n": 1}
-    assert SQS.filter_view(message("m", b"plain"))["body"] == "plain"
-    assert SQS.filter_view(message("m", b"plain"))["messageId"] == "m"
+    assert SQS.filter_data(message("m", b'{"n": 1}'), loads) == {"n": 1}
+    assert SQS.filter_data(message("m", b"plain"), loads) == "plain"
+    assert SQS.filter_data(message("m", b"\xff"), loads) == "\ufffd"
+    view = SQS.filter_view(message("m", b"plain"), {"n": 1})
+    assert (view["messageId"], view["body"]) == ("m", {"n": 1})
 
 
 def test_what_is_said_of_a_batch_of_messages_is_our_own() -> None:
@@ -405,10 +409,10 @@ def test_two_events_of_one_shape_share_nothing() -> None:
 
 
 def test_a_kafka_filter_sees_the_value_decoded() -> None:
-    assert KAFKA.filter_view(RECORD)["value"] == {"n": 1}
-    assert KAFKA.filter_view(RECORD)["offset"] == 15
-    assert KAFKA.filter_view(HeldKafkaRecord(1, b"\xff"))["value"] == "/w=="
-    assert KAFKA.filter_view(HeldKafkaRecord(1, None))["value"] is None
+    view = KAFKA.filter_view(RECORD, KAFKA.filter_data(RECORD, loads))
+    assert (view["value"], view["offset"]) == ({"n": 1}, 15)
+    assert KAFKA.filter_data(HeldKafkaRecord(1, b"\xff"), loads) == b"\xff"
+    assert KAFKA.filter_data(HeldKafkaRecord(1, None), loads) is None
 
 
 def test_a_kafka_batch_is_described_with_its_offsets_as_strings() -> None:

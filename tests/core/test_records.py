@@ -122,15 +122,21 @@ def test_a_batch_is_a_sequence_of_its_records() -> None:
     [
         (b'{"a": 1}', {"a": 1}),
         (b"[1, 2]", [1, 2]),
-        (b"12", 12),
+        (b' \t\r\n{"a": 1}', {"a": 1}),
+        (b"12", "12"),
+        (b'"quoted"', '"quoted"'),
+        (b"null", "null"),
         (b"", ""),
         (b"plain", "plain"),
         (b"NaN", "NaN"),
         (b"[Infinity]", "[Infinity]"),
-        (b"\xff\x00", "/wA="),
+        (b"\xff\x00", b"\xff\x00"),
+        (b"{\xff}", b"{\xff}"),
+        (b"\xff\xfe{\x00}\x00", b"\xff\xfe{\x00}\x00"),
+        (b"{oops", "{oops"),
         (b"9" * 5000, "9" * 5000),
     ],
-    ids=range(9),
+    ids=range(15),
 )
 def test_data_is_decoded_as_far_as_it_can_be(data: bytes, view: object) -> None:
     assert decoded(data) == view
@@ -138,6 +144,17 @@ def test_data_is_decoded_as_far_as_it_can_be(data: bytes, view: object) -> None:
 
 def test_json_that_is_nested_too_deep_is_text() -> None:
     assert decoded(b"[" * 100_000) == "[" * 100_000
+
+
+def test_what_a_quick_reader_refuses_is_read_again() -> None:
+    def quick(data: bytes) -> object:
+        if b"\\ud800" in data:
+            raise ValueError("a lone surrogate")
+        return [data]
+
+    assert decoded(b'{"a": 1}', quick) == [b'{"a": 1}']
+    assert decoded(b'{"a": "\\ud800"}', quick) == {"a": "\ud800"}
+    assert decoded(b"{\\ud800", quick) == "{\\ud800"
 
 
 @given(st.floats(allow_nan=False) | st.integers(-1, 2**63).map(lambda ms: ms / 1000))

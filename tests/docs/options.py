@@ -46,7 +46,10 @@ MEANING = {
     "maximum_retry_attempts": "Tries after the first. -1: without end (10 for Kafka with `OnFailure`).",
     "bisect_batch_on_function_error": "Split a failed batch in two until the bad record is alone.",
     "function_response_types": "`[ReportBatchItemFailures]`: the function's answer names what failed.",
-    "filter": "A predicate of a record; what it refuses counts as done. Python only.",
+    "filters": "Event patterns, objects or JSON text, of which a record has to fit one; at most ten. What "
+    "fits none counts as done. AWS: `FilterCriteria`.",
+    "filter": "A predicate of a record; what it refuses counts as done. Python only. With patterns as well, "
+    "both have to take a record.",
     "consumer_group_id": "The group whose checkpoints are used. Else `app.mapping`.",
     "tags": "Kept, and given no meaning.",
     "ordering": "Which records wait for which: `shard`, `key` or `none`. Streams and Kafka only.",

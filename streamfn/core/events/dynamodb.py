@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
+from streamfn.core.events.shape import FilterForm
 from streamfn.core.records import Record
 from streamfn.core.rendering import iso_millis
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from streamfn.core.records import Headers
+    from streamfn.core.rendering import Loads
 
 _METADATA = 480
 """Bytes of what an event adds to a record: the ARN of the stream, the table's name at its longest."""
@@ -57,9 +59,18 @@ class DynamoDbRecord(Record):
         return _METADATA + len(json.dumps(self.change))
 
 
+DYNAMODB_FILTERING: Final = FilterForm(
+    ("dynamodb",),
+    lambda item, data: {**item, "dynamodb": data},
+    takes_text=False,
+)
+
+
 @dataclass(frozen=True, slots=True)
 class DynamoDbShape:
     """The DynamoDB event (Developer Guide: with-ddb, example event; recorded events of Powertools)."""
+
+    filtering: ClassVar[FilterForm] = DYNAMODB_FILTERING
 
     stream_arn: str
     shard_id: str
@@ -71,10 +82,14 @@ class DynamoDbShape:
         """
         return {"Records": [_own(self._item(record)) for record in records]}
 
-    def filter_view(self, record: Record) -> Mapping[str, Any]:
-        """The record as delivered. Its time is a number, numbers of items are text (Developer Guide:
+    def filter_data(self, record: Record, read: Loads) -> Any:
+        """What stands under `dynamodb`. Its time is a number, numbers of items are text (Developer Guide:
         with-ddb-filtering; recorded on AWS).
         """
+        return cast("DynamoDbRecord", record).change["dynamodb"]
+
+    def filter_view(self, record: Record, data: Any) -> Mapping[str, Any]:
+        """The record as delivered."""
         return self._item(record)
 
     def record_id(self, identifier: object) -> str | None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from binascii import b2a_base64
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeAlias, cast
 
+from streamfn.core.events.shape import FilterForm
 from streamfn.core.records import Record
 from streamfn.core.rendering import base64_size, decoded, iso_millis
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from streamfn.core.records import Headers
+    from streamfn.core.rendering import Loads
 
 TimestampType: TypeAlias = Literal["CREATE_TIME", "LOG_APPEND_TIME"]
 
@@ -85,6 +87,11 @@ class KafkaRecord(Record):
         return size
 
 
+KAFKA_FILTERING: Final = FilterForm(
+    ("value",), lambda item, data: {**item, "value": data}, ignores_other_kinds=True
+)
+
+
 class KafkaShape:
     """The event of one Kafka partition (Developer Guide: with-msk, with-kafka, examples). Takes KafkaRecords.
 
@@ -92,6 +99,8 @@ class KafkaShape:
     are numbers from 0 to 255 (one recording has signed ones, which `bytes()` in a handler would refuse). A
     key or a value that is null in Kafka is null here.
     """
+
+    filtering: ClassVar[FilterForm] = KAFKA_FILTERING
 
     __slots__ = ("_arn", "_head", "_lane", "_partition", "_servers", "_topic")
 
@@ -115,10 +124,15 @@ class KafkaShape:
         """`{"eventSource": ..., "records": {"topic-0": [...]}}`, in the order of the records."""
         return {**self._head, "records": {self._lane: self._rendered(records)}}
 
-    def filter_view(self, record: Record) -> Mapping[str, Any]:
-        """The record as delivered, with `value` decoded (Developer Guide: kafka-filtering)."""
+    def filter_data(self, record: Record, read: Loads) -> Any:
+        """The value decoded (Developer Guide: kafka-filtering). Null is no JSON: patterns for text see it."""
+        value = record.value
+        return None if value is None else decoded(value, read)
+
+    def filter_view(self, record: Record, data: Any) -> Mapping[str, Any]:
+        """The record as delivered, the data as its `value`."""
         (view,) = self._rendered((record,))
-        view["value"] = None if record.value is None else decoded(record.value)
+        view["value"] = data
         return view
 
     def record_id(self, identifier: object) -> str | None:

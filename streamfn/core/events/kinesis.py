@@ -5,13 +5,16 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
+from streamfn.core.events.shape import FilterForm
 from streamfn.core.records import Record
 from streamfn.core.rendering import base64_text, decoded, iso_millis
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from streamfn.core.rendering import Loads
 
 
 class EncodedRecord(Record):
@@ -25,9 +28,22 @@ class EncodedRecord(Record):
         """The value in base64."""
 
 
+def _placed(item: Mapping[str, Any], data: Any) -> dict[str, Any]:
+    """What stands under `kinesis` stands at the top as well: AWS's patterns name `data`, and older ones
+    `partitionKey`, without `kinesis` around it (Developer Guide: with-kinesis-filtering).
+    """
+    inside = {**item.get("kinesis", {}), "data": data}
+    return {**inside, **item, "kinesis": inside}
+
+
+KINESIS_FILTERING: Final = FilterForm(("data", "kinesis.data"), _placed, takes_text=False)
+
+
 @dataclass(frozen=True, slots=True)
 class KinesisShape:
     """The Kinesis event (Developer Guide: with-kinesis, example event; recorded events of Powertools)."""
+
+    filtering: ClassVar[FilterForm] = KINESIS_FILTERING
 
     stream_arn: str
     shard_id: str
@@ -61,15 +77,14 @@ class KinesisShape:
             ]
         }
 
-    def filter_view(self, record: Record) -> Mapping[str, Any]:
-        """The record as delivered, with `data` decoded; the fields under `kinesis` stand at the top as well.
+    def filter_data(self, record: Record, read: Loads) -> Any:
+        """The value decoded (Developer Guide: with-kinesis-filtering)."""
+        return decoded(record.value or b"", read)
 
-        AWS's patterns name `data` (and older ones `partitionKey`) without `kinesis` around it (Developer
-        Guide: with-kinesis-filtering).
-        """
-        (view,) = self.to_event((record,))["Records"]
-        view["kinesis"]["data"] = decoded(record.value or b"")
-        return {**view["kinesis"], **view}
+    def filter_view(self, record: Record, data: Any) -> Mapping[str, Any]:
+        """The record as delivered with that data, and what is under `kinesis` at the top as well."""
+        (item,) = self.to_event((record,))["Records"]
+        return _placed(item, data)
 
     def record_id(self, identifier: object) -> str | None:
         """A sequence number, which is a string; an integer names nothing (recorded on AWS)."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from hashlib import md5
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
+from streamfn.core.events.shape import FilterForm
 from streamfn.core.records import Record
 from streamfn.core.rendering import base64_text, decoded, text_of
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from streamfn.core.records import Headers, QueueRecord
+    from streamfn.core.rendering import Loads
 
 # The order in which recorded events have them; FIFO queues and dead-letter queues add theirs in between.
 _SYSTEM_ATTRIBUTES = (
@@ -68,12 +70,17 @@ class SqsMessage(Record):
         return cast("str", self.message["ReceiptHandle"])
 
 
+SQS_FILTERING: Final = FilterForm(("body",), lambda item, data: {**item, "body": data})
+
+
 @dataclass(frozen=True, slots=True)
 class SqsShape:
     """The SQS event (Developer Guide: with-sqs, example event; recorded events).
 
     Takes SqsMessages, and QueueRecords of queues that are not SQS's.
     """
+
+    filtering: ClassVar[FilterForm] = SQS_FILTERING
 
     queue_arn: str
     region: str
@@ -84,10 +91,15 @@ class SqsShape:
         """`{"Records": [...]}`. Bytes of a body that are not UTF-8 become U+FFFD, for an SQS body is text."""
         return {"Records": [self._message(record) for record in records]}
 
-    def filter_view(self, record: Record) -> Mapping[str, Any]:
-        """The message as delivered, with `body` decoded (Developer Guide: with-sqs-filtering)."""
+    def filter_data(self, record: Record, read: Loads) -> Any:
+        """The body decoded (Developer Guide: with-sqs-filtering); text always, as it is in the event."""
+        data = decoded(record.value or b"", read)
+        return text_of(data) if isinstance(data, bytes) else data
+
+    def filter_view(self, record: Record, data: Any) -> Mapping[str, Any]:
+        """The message as delivered, the data as its `body`."""
         view = self._message(record)
-        view["body"] = decoded(record.value or b"")
+        view["body"] = data
         return view
 
     def record_id(self, identifier: object) -> str | None:
