@@ -18,7 +18,6 @@ BASE64_MAGIC: Final = "84maw"
 """What the base64 text of everything that begins with `MAGIC` begins with."""
 
 _DIGEST: Final = 16
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _KEYS, _RECORDS = 1, 3
 """Fields of AggregatedRecord. The second, explicit hash keys, has been of use when the shard was chosen."""
 _KEY_INDEX, _DATA = 1, 3
@@ -86,11 +85,11 @@ def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
         tag, at = _varint(message, at)
         value: int | memoryview
         match tag & 7:
-            case 0:
+            case 0:  # a number
                 value, at = _varint(message, at)
             case 1:
                 value, at = _taken(message, at, 8)
-            case 2:
+            case 2:  # bytes
                 length, at = _varint(message, at)
                 value, at = _taken(message, at, length)
             case 5:
