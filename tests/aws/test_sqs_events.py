@@ -168,7 +168,7 @@ async def test_a_group_on_a_standard_queue_is_shown_too(queue: SqsEnd) -> None:
 
 async def test_a_message_in_a_dead_letter_queue_tells_where_it_comes_from(queue: SqsEnd) -> None:
     dead = await queue.another().create()
-    await queue.create(VisibilityTimeout=0, dead=dead, max_receive_count=1)
+    await queue.create(VisibilityTimeout=1, dead=dead, max_receive_count=1)
     await queue.put(["poison"])
 
     def failing(event: Any, context: Any) -> None:

@@ -134,9 +134,10 @@ def test_a_batch_is_a_sequence_of_its_records() -> None:
         (b"{\xff}", b"{\xff}"),
         (b"\xff\xfe{\x00}\x00", b"\xff\xfe{\x00}\x00"),
         (b"{oops", "{oops"),
+        (b"{\x00}\x00", "{\x00}\x00"),
         (b"9" * 5000, "9" * 5000),
     ],
-    ids=range(15),
+    ids=range(16),
 )
 def test_data_is_decoded_as_far_as_it_can_be(data: bytes, view: object) -> None:
     assert decoded(data) == view

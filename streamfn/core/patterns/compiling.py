@@ -36,7 +36,7 @@ _PLAIN: Final = frozenset({str, int, float, bool, type(None)})
 def compile_rules(pattern: object) -> Predicate:
     """Raises InvalidPattern."""
     rules = parse(pattern)
-    tests = [_rule_test(rule) for rule in rules]
+    tests = [rule_test(rule) for rule in rules]
     if len(tests) == 1:
         return tests[0]
     # What all ways through `$or` have in common has to fit in any case.
@@ -54,7 +54,7 @@ def _is_in_all(path: str, leaf: Leaf, rules: Iterable[Rule]) -> bool:
     return all(rule.get(path) is leaf for rule in rules)
 
 
-def _rule_test(rule: Rule) -> Predicate:
+def rule_test(rule: Rule) -> Predicate:
     walk = _walk(_tree(rule))
     decides = consistency.test(rule)
 
