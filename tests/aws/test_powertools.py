@@ -190,7 +190,7 @@ async def test_messages_of_a_fifo_queue(queue: SqsEnd) -> None:
 
 async def test_messages_of_a_dead_letter_queue(queue: SqsEnd) -> None:
     dead = await queue.another().create()
-    await queue.create(VisibilityTimeout=0, dead=dead, max_receive_count=1)
+    await queue.create(VisibilityTimeout=1, dead=dead, max_receive_count=1)
     await queue.put(["poison"])
 
     def failing(event: Any, context: Any) -> None:
