@@ -134,7 +134,9 @@ class Delivery:
             waiting = sorted((*again, *waiting), key=lambda entry: entry.index)
             tries += 1
             reason = next((fault for fault in faults.values() if fault.error), faults[again[0].index])
-            if reason.error is not None and not taken:
+            # Time that ran out after the service had answered says no more than its answers did.
+            is_late = isinstance(reason.error, TimeoutError) and tries > 1
+            if reason.error is not None and not taken and not is_late:
                 raise reason.error
             if reason.error is not None or not await self._paused(tries):
                 failures |= {entry.index: faults.get(entry.index, reason) for entry in waiting}

@@ -149,6 +149,27 @@ async def test_what_is_throttled_to_the_end_is_told_in_time_and_goes_no_further(
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("answers", [0, 1])
+async def test_time_that_runs_out_is_an_outage_only_if_nobody_ever_answered(answers: int) -> None:
+    calls = 0
+
+    async def post(batch: Sequence[Entry]) -> Mapping[int, Fault]:
+        nonlocal calls
+        calls += 1
+        if calls > answers:
+            await anyio.sleep_forever()
+        return {entry.index: PASSING for entry in batch}
+
+    delivery = Delivery("sqs://q", LIMITS, post, anyio.current_time() + 15)
+    if answers:
+        failures = await delivery.run(entries("a", "a"))
+        assert [(failure.index, failure.retryable) for failure in failures] == [(0, True), (1, True)]
+    else:
+        with pytest.raises(TimeoutError, match="not taken in time"):
+            await delivery.run(entries("a", "a"))
+
+
+@pytest.mark.anyio
 async def test_a_call_that_is_refused_as_a_whole_tells_who_is_to_blame() -> None:
     def answer(sent: list[int], call: int) -> Answer:
         return ServiceError("Send", "InvalidMessageContents", "no", 400) if {2, 5} & set(sent) else {}
