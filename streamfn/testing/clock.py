@@ -6,6 +6,7 @@ Days of sleeps and timeouts pass in milliseconds, and always in the same order.
 from __future__ import annotations
 
 import asyncio
+import math
 import selectors
 import socket
 import sys
@@ -79,6 +80,10 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         return self._ticks / _TICKS
 
     def call_at(self, when: float, *args: Any, **kwargs: Any) -> asyncio.TimerHandle:  # type: ignore[override]
+        if when == math.inf:
+            # Who sleeps for ever waits for something else, and no timer that never comes could wake anybody.
+            callback, *rest = args
+            return asyncio.TimerHandle(when, callback, rest, self, **kwargs)
         # Whole ticks keep sums of floats from drifting apart; at least one keeps a short sleep from taking
         # none, with which a task that polls the clock would never see it move.
         ticks = round(when * _TICKS)

@@ -47,6 +47,18 @@ async def test_days_pass_at_once() -> None:
     assert time.monotonic() - began < 5
 
 
+async def test_who_sleeps_for_ever_can_be_woken() -> None:
+    with anyio.move_on_after(DAY) as limit:
+        await anyio.sleep_forever()
+    assert limit.cancelled_caught
+    assert loop().time() == DAY
+
+
+def test_a_sleep_for_ever_is_a_deadlock_if_nobody_ends_it() -> None:
+    with pytest.raises(Deadlock):
+        run(anyio.sleep_forever)
+
+
 async def test_the_clock_begins_at_its_epoch_and_goes_with_the_loop() -> None:
     assert clock() == EPOCH
     await anyio.sleep(0.1)
