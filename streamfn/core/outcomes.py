@@ -43,7 +43,7 @@ class Failed:
     cause: Cause = Cause.FUNCTION
 
     def payload(self, request_id: str) -> dict[str, object]:
-        """The error JSON that Lambda answers (SEMANTICS: Invoke, error payloads)."""
+        """The error JSON that Lambda answers (Lambda API reference: Invoke)."""
         # Messages may hold half a surrogate pair (a file name that is not UTF-8), which JSON encoders refuse.
         message = self.message.encode("utf-8", "replace").decode()
         error: dict[str, object] = {"errorMessage": message, "errorType": self.type}

@@ -91,7 +91,7 @@ class Supervisor:
                 self._move(item, MappingEvent.STOPPED)
 
     async def pause(self, name: str, grace: float) -> None:
-        """Drains it and keeps its place (SEMANTICS G7)."""
+        """Drains it and keeps its place."""
         item = self._item(name)
         async with item.changing:
             if item.state is MappingState.ENABLED:

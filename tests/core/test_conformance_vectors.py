@@ -1,4 +1,4 @@
-"""What was recorded against AWS, replayed on the pure core (SEMANTICS vectors A1 to A7)."""
+"""What was recorded against AWS, replayed on the pure core."""
 
 from __future__ import annotations
 
