@@ -8,13 +8,14 @@ import signal
 import subprocess
 import sys
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import anyio
 from anyio import to_thread
+
+from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE = 90.0
@@ -119,16 +120,3 @@ async def working(folder: Path, app: str, source: str, **options: Any) -> AsyncI
         for worker in running.running:
             if worker.poll() is None:
                 running.kill(worker)
-
-
-async def until(holds: Callable[[], object | Awaitable[object]], seconds: float) -> None:
-    """Asks again and again until it holds; AssertionError after so many seconds."""
-    with anyio.move_on_after(seconds):
-        while True:
-            answer = holds()
-            if isinstance(answer, Awaitable):
-                answer = await answer
-            if answer:
-                return
-            await anyio.sleep(0.05)
-    raise AssertionError(f"not within {seconds} seconds")

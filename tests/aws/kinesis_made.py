@@ -15,6 +15,7 @@ from streamfn.ports import Message, StreamShard
 from streamfn.testing.conformance.harness import Harness
 from streamfn_aws.kinesis import KinesisStream
 from tests.servers.aws import KEY, SECRET, AwsServer
+from tests.waiting import until
 
 HASHES = 2**128
 
@@ -48,13 +49,15 @@ class Producer:
 
     async def active(self) -> dict[str, Any]:
         """Waits for it, and describes it."""
-        with anyio.fail_after(20):
-            while True:
-                answer = await self.client.describe_stream_summary(StreamName=self.name)
-                summary: dict[str, Any] = answer["StreamDescriptionSummary"]
-                if summary["StreamStatus"] == "ACTIVE":
-                    return summary
-                await anyio.sleep(0.02)
+        summary: dict[str, Any] = {}
+
+        async def is_active() -> bool:
+            answer = await self.client.describe_stream_summary(StreamName=self.name)
+            summary.update(answer["StreamDescriptionSummary"])
+            return bool(summary["StreamStatus"] == "ACTIVE")
+
+        await until(is_active)
+        return summary
 
     async def delete(self) -> None:
         """A server takes so many shards, and no more."""

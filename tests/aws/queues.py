@@ -11,8 +11,7 @@ import aiohttp
 import anyio
 
 from tests.servers.aws import KEY, REGION, SECRET, AwsServer
-
-PATIENCE = 30.0
+from tests.waiting import PATIENCE, until
 
 
 class SqsEnd:
@@ -110,11 +109,11 @@ class SqsEnd:
 
     async def counted(self, holds: Callable[[int, int], bool], seconds: float = PATIENCE) -> None:
         """Returns when it holds of what waits and what is hidden."""
-        with anyio.fail_after(seconds):
-            while True:
-                if holds(*await self.counts()):
-                    return
-                await anyio.sleep(0.05)
+
+        async def asked() -> bool:
+            return holds(*await self.counts())
+
+        await until(asked, seconds)
 
 
 @asynccontextmanager
@@ -122,12 +121,3 @@ async def queue_end(server: AwsServer) -> AsyncIterator[SqsEnd]:
     """A queue to be created, while the block lasts."""
     async with server.client("sqs", max_pool_connections=50) as sqs:
         yield SqsEnd(server, sqs)
-
-
-async def until(holds: Callable[[], bool], seconds: float = PATIENCE) -> None:
-    """Returns when it holds; the test has failed if that takes longer."""
-    with anyio.fail_after(seconds):
-        while True:
-            if holds():
-                return
-            await anyio.sleep(0.02)

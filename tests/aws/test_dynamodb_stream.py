@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from streamfn.ports import Assigned, Checkpoint, StreamShard, Subscription
 from streamfn_aws.dynamodb import DynamoDbStream
 from tests.servers.aws import KEY, REGION, SECRET, Ministack
 from tests.servers.microburst import Microburst, answer_lost, error, reset, throttle, unavailable
+from tests.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(90)]
 
@@ -95,14 +96,6 @@ async def take(shard: StreamShard, count: int) -> list[Record]:
         while len(records) < count:
             records += await shard.read(count - len(records), 1.0)
     return records
-
-
-async def until(condition: Callable[[], object]) -> None:
-    with anyio.fail_after(PATIENCE):
-        while True:
-            if condition():
-                return
-            await anyio.sleep(0.02)
 
 
 def items(shard: StreamShard, records: list[Record]) -> list[dict[str, Any]]:

@@ -13,9 +13,10 @@ import pytest
 from streamfn import App
 from streamfn.ports import Message
 from tests.aws.kinesis_made import Producer, producer, source
-from tests.aws.queues import SqsEnd, queue_end, until
+from tests.aws.queues import SqsEnd, queue_end
 from tests.aws.test_dynamodb_stream import Table
 from tests.servers.aws import Ministack
+from tests.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.anyio, pytest.mark.timeout(90)]
 

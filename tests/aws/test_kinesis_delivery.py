@@ -14,9 +14,9 @@ from streamfn import App, Batch
 from streamfn.ports import Checkpoint, Message
 from streamfn.testing.conformance.reading import LATEST, messages, numbers, reading, take
 from tests.aws.kinesis_made import Producer, Waiting, producer, source
-from tests.aws.queues import until
 from tests.aws.unit.kinesis_packed import packed
 from tests.servers.aws import KEY, SECRET, Ministack
+from tests.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.anyio, pytest.mark.timeout(120)]
 

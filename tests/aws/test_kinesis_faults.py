@@ -18,7 +18,6 @@ from streamfn.telemetry import MappingCrashed, TelemetryEvent
 from streamfn.testing.conformance.reading import messages, numbers, reading, take
 from streamfn_aws.kinesis import KinesisStream
 from tests.aws.kinesis_made import Producer, Waiting, producer, source
-from tests.aws.queues import until
 from tests.servers.aws import Ministack
 from tests.servers.aws_process import need_restart
 from tests.servers.microburst import (
@@ -31,6 +30,7 @@ from tests.servers.microburst import (
     throttle,
     unavailable,
 )
+from tests.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.anyio, pytest.mark.timeout(120)]
 

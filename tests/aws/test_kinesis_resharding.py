@@ -16,9 +16,9 @@ from streamfn.errors import PositionLost
 from streamfn.ports import Checkpoint, Message, Subscription
 from streamfn.testing.conformance.reading import LATEST, TRIM_HORIZON, numbers, reading, take
 from tests.aws.kinesis_made import Producer, Waiting, ended, producer, source
-from tests.aws.queues import until
 from tests.servers.aws import Ministack
 from tests.servers.kinesis_local import KinesisLocal
+from tests.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.anyio, pytest.mark.timeout(120)]
 

@@ -44,8 +44,9 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from streamfn import App
 from streamfn.ports import Message
 from tests.aws.kinesis_made import Producer, producer
-from tests.aws.queues import SqsEnd, queue_end, until
+from tests.aws.queues import SqsEnd, queue_end
 from tests.servers.aws import KEY, REGION, SECRET, Ministack
+from tests.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.anyio, pytest.mark.timeout(90)]
 

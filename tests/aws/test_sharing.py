@@ -11,8 +11,8 @@ import pytest
 from streamfn.errors import ConfigurationError
 from streamfn_aws.api import Api, _shares
 from streamfn_aws.options import Connection
-from tests.aws.queues import until
 from tests.servers.aws import KEY, REGION, SECRET, Ministack
+from tests.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.anyio, pytest.mark.timeout(60)]
 

@@ -9,12 +9,14 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from streamfn import App, Batch, ConfigurationError, TooManyRequests
 from streamfn_aws import SqsQueue
-from tests.aws.queues import SqsEnd, queue_end, until
+from tests.aws.queues import SqsEnd, queue_end
 from tests.servers.aws import AwsServer
+from tests.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.anyio, pytest.mark.timeout(90)]
 
@@ -142,11 +144,16 @@ async def test_a_window_gathers_batches_of_many_receives(queue: SqsEnd) -> None:
 
 
 async def test_a_function_that_outlives_the_visibility_timeout_is_not_run_twice(queue: SqsEnd) -> None:
+    """For three times the timeout another consumer gets nothing."""
     await queue.create(VisibilityTimeout=1)
-    function = Deliveries(lambda bodies: anyio.sleep(3.5))
+    go_on = anyio.Event()
+    function = Deliveries(lambda bodies: go_on.wait())
     async with running(function, queue.uri()):
         await queue.put(["long"])
-        await until(lambda: bool(function.events))
+        await until(lambda: function.events)
+        answer = await queue.sqs.receive_message(QueueUrl=queue.url, WaitTimeSeconds=3)
+        assert not answer.get("Messages")
+        go_on.set()
         await queue.empty()
     assert function.bodies == ["long"]
 
@@ -180,10 +187,15 @@ async def test_throttles_spend_no_receive(queue: SqsEnd) -> None:
 
 
 async def test_maximum_concurrency_is_the_most_that_runs(queue: SqsEnd) -> None:
+    """And the most that is hidden: what cannot be delivered is not received."""
     await queue.create()
     await queue.put([str(n) for n in range(40)])
-    function = Deliveries(lambda bodies: anyio.sleep(0.05))
+    go_on = anyio.Event()
+    function = Deliveries(lambda bodies: go_on.wait())
     async with running(function, queue.uri(), BatchSize=1, MaximumConcurrency=3):
+        await until(lambda: function.running == 3)
+        assert await queue.counts() == (37, 3)
+        go_on.set()
         await queue.empty()
     assert sorted(function.bodies, key=int) == [str(n) for n in range(40)]
     assert function.most == 3
@@ -193,10 +205,21 @@ async def test_nothing_is_hidden_after_a_drain(queue: SqsEnd) -> None:
     """What was read and not delivered is given back, also what the last long poll brings."""
     await queue.create(VisibilityTimeout=600)
     await queue.put([str(n) for n in range(200)])
-    function = Deliveries(lambda bodies: anyio.sleep(0.02))
-    async with running(function, queue.uri(wait_time_seconds=3), BatchSize=5, MaximumConcurrency=4):
-        await until(lambda: len(function.bodies) > 60)
+    go_on = anyio.Event()
+
+    def hold_the_later(bodies: list[str]) -> Any:
+        return go_on.wait() if len(function.bodies) > 60 else None
+
+    function = Deliveries(hold_the_later)
+    source = queue.uri(wait_time_seconds=3)
+    async with running(function, source, BatchSize=5, MaximumConcurrency=4) as app:
+        await until(lambda: function.running == 4)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(app.stop)
+            await anyio.wait_all_tasks_blocked()
+            go_on.set()
     done = len(function.bodies)
+    assert 60 < done < 200
     waiting, hidden = await queue.counts()
     assert hidden == 0
     assert waiting == 200 - done
@@ -239,7 +262,7 @@ async def test_fifty_groups_keep_their_order_through_failures(queue: SqsEnd) -> 
                 if int(number) % 4 == 1 and body not in failed:
                     failed.add(body)
                     raise ValueError(body)
-                await anyio.sleep(0.001)
+                await anyio.lowlevel.checkpoint()
                 if int(number) not in done[group]:
                     done[group].append(int(number))
         finally:

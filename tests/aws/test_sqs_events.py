@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from streamfn import App
-from tests.aws.queues import SqsEnd, queue_end, until
+from tests.aws.queues import SqsEnd, queue_end
 from tests.servers.aws import AwsServer
+from tests.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.anyio, pytest.mark.timeout(60)]
 

@@ -13,7 +13,7 @@ from anyio import to_thread
 
 from streamfn import App, Batch
 from streamfn.telemetry import SettlementFailed, TelemetryEvent
-from tests.aws.queues import SqsEnd, queue_end, until
+from tests.aws.queues import SqsEnd, queue_end
 from tests.servers.aws import Ministack
 from tests.servers.aws_process import frozen
 from tests.servers.elasticmq import run_elasticmq
@@ -28,6 +28,7 @@ from tests.servers.microburst import (
     throttle,
     unavailable,
 )
+from tests.waiting import until
 from tests.workers import working
 
 pytestmark = [pytest.mark.integration, pytest.mark.anyio, pytest.mark.timeout(120)]
@@ -144,16 +145,28 @@ async def test_a_server_that_stops_and_comes_back(queue: SqsEnd, own_aws: Minist
 
 
 async def test_a_server_that_hangs(queue: SqsEnd, own_aws: Ministack) -> None:
+    """It does so while a function runs, whose delete then waits for it."""
     await queue.create(VisibilityTimeout=30)
+    begun, go_on, returned = anyio.Event(), anyio.Event(), anyio.Event()
     function, trouble = Noted(), Trouble()
-    async with app_of(function, queue.uri(), trouble):
+
+    async def held(batch: Batch) -> None:
+        begun.set()
+        await go_on.wait()
+        await function(batch)
+        returned.set()
+
+    async with app_of(held, queue.uri(), trouble):
         await queue.put(["before"])
-        await until(lambda: function.bodies["before"] > 0)
+        await begun.wait()
         with frozen(own_aws):
-            await anyio.sleep(2)
+            go_on.set()
+            await returned.wait()
+            await anyio.wait_all_tasks_blocked()
         await queue.put(["after"])
         await queue.empty()
     assert function.bodies == Counter({"before": 1, "after": 1})
+    assert trouble.events == []
 
 
 async def test_a_worker_is_killed_in_the_middle_of_fifty_thousand(tmp_path: Path) -> None:

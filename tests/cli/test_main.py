@@ -108,10 +108,10 @@ def test_a_line_of_json_holds_anything(capsys: pytest.CaptureFixture[str]) -> No
 @pytest.mark.usefixtures("restored")
 def test_libraries_log_through_the_same_place(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure("info", "json")
-    logging.getLogger("some.library").warning("hello %s", "there")
+    logging.getLogger("acme.orders").warning("hello %s", "there")
     logging.getLogger("aiokafka.consumer").info("chatter")
     line = json.loads(capsys.readouterr().err)
-    assert (line["event"], line["logger"], line["level"]) == ("hello there", "some.library", "warning")
+    assert (line["event"], line["logger"], line["level"]) == ("hello there", "acme.orders", "warning")
 
 
 @pytest.mark.usefixtures("restored")

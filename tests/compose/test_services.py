@@ -19,7 +19,7 @@ from streamfn.demo import dataset
 from tests.compose.compose import Natively, services
 from tests.servers.aws import run_ministack
 from tests.servers.kafka import run_kafka
-from tests.workers import until
+from tests.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 

@@ -139,11 +139,11 @@ def _value_check(leaf: Leaf) -> Callable[[object], bool]:
 
 def _fits_in(array: Iterable[object], fits: ValueTest, takes_absence: bool) -> bool:
     is_empty = True
-    todo = [array]
-    while todo:
-        for element in todo.pop():
+    pending = [array]
+    while pending:
+        for element in pending.pop():
             if isinstance(element, _ARRAYS):
-                todo.append(element)
+                pending.append(element)
             elif not isinstance(element, dict):
                 if fits(element):
                     return True
@@ -166,15 +166,15 @@ def _object_check(node: _Node) -> _Check:
             return takes_absence
         if not is_settled_first:
             return None
-        todo: list[Iterable[object]] = [value]
-        while todo:
-            for element in todo.pop():
+        pending: list[Iterable[object]] = [value]
+        while pending:
+            for element in pending.pop():
                 if isinstance(element, dict):
                     verdict = walk(element)
                     if verdict is not False:
                         return verdict
                 elif isinstance(element, _ARRAYS):
-                    todo.append(element)
+                    pending.append(element)
         return False
 
     return check

@@ -97,20 +97,20 @@ def _choices(step: _Step, event: object, settled: Settled) -> Iterator[Settled]:
 
 def _values(step: _Step, event: object, settled: Settled) -> Iterator[tuple[object, Settled]]:
     """The values at the path within what is settled, and what each of them settles."""
-    todo: list[tuple[object, int, Settled]] = [(event, 0, settled)]
-    while todo:
-        value, passed, where = todo.pop()
+    pending: list[tuple[object, int, Settled]] = [(event, 0, settled)]
+    while pending:
+        value, passed, where = pending.pop()
         if isinstance(value, dict):
             if passed < step.length:
-                todo += [(value[key], after, where) for key, after in step.keys[passed] if key in value]
+                pending += [(value[key], after, where) for key, after in step.keys[passed] if key in value]
         elif isinstance(value, (list, tuple)):
             array = (step.prefixes[passed], id(value))
             chosen = where.get(array)
             if chosen is not None:
-                todo.append((value[chosen], passed, where))
+                pending.append((value[chosen], passed, where))
                 continue
             # Objects and arrays settle where they stand; other values are in no element.
-            todo += [
+            pending += [
                 (element, passed, {**where, array: index} if isinstance(element, _ELEMENTS) else where)
                 for index, element in enumerate(value)
             ]
