@@ -14,10 +14,10 @@ import anyio
 
 from streamfn.errors import ConfigurationError
 from streamfn.leasing import LeasedShards, is_dead_here
+from streamfn.options import one_of, text, within
 from streamfn.stores import MemoryLeaseStore, SqliteLeaseStore
 from streamfn_aws.api import Api
 from streamfn_aws.lease_table import LeaseTable, table_name
-from streamfn_aws.options import one_of, text, within
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from streamfn.errors import ConfigurationError
+from streamfn.options import one_of, parsed, secret, text, unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Mapping
 
-_SECRET = "env:"  # noqa: S105 - the mark of a reference, not a password
 _ROLE = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/.+")
 _SESSION = re.compile(r"[\w+=,.@-]{2,64}", re.ASCII)
 _REGION = re.compile(r"[a-z]{2,}(-[a-z]+)+-\d+")
@@ -200,56 +198,6 @@ def other_options(given: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in given.items() if name not in CONNECTION_TYPES}
 
 
-def within(name: str, value: Any, low: float, high: float) -> float:
-    """A number in a range. Raises ConfigurationError."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise ConfigurationError(
-            f"must be a number from {low:g} to {high:g}, not {value!r}", field=name, fix="change it"
-        )
-    return value
-
-
-def one_of(name: str, value: str, choices: Collection[str]) -> str:
-    """One of some words. Raises ConfigurationError."""
-    if value not in choices:
-        raise ConfigurationError(
-            f"{value!r} is not known", field=name, fix=f"take one of {', '.join(choices)}"
-        )
-    return value
-
-
-def unknown(given: Collection[str], known: Collection[str]) -> None:
-    """Raises ConfigurationError for an option that does not exist."""
-    for name in given:
-        if name not in known:
-            near = get_close_matches(name, known, n=1)
-            raise ConfigurationError(
-                "there is no such option here",
-                field=name,
-                fix=f"did you mean {near[0]}?" if near else f"take one of {', '.join(sorted(known))}",
-            )
-
-
-_TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-
-
-def parsed(name: str, value: str, kind: type) -> Any:
-    """The text of an option as a value of its type. Raises ConfigurationError."""
-    try:
-        return _TRUTH[value.lower()] if kind is bool else kind(value)
-    except (KeyError, ValueError):
-        word = {bool: "true or false", int: "a whole number", float: "a number"}[kind]
-        raise ConfigurationError(f"must be {word}, not {value!r}", field=name, fix="change it") from None
-
-
-def text(name: str, value: object) -> str:
-    """Text that says something. Raises ConfigurationError."""
-    if not isinstance(value, str) or not value:
-        kind = "empty" if value == "" else type(value).__name__
-        raise ConfigurationError(f"must be text, not {kind}", field=name, fix="change it or remove it")
-    return value
-
-
 def _address(name: str, url: str) -> None:
     if "@" in url:
         raise ConfigurationError(
@@ -270,12 +218,4 @@ _REFERENCES = ("access_key_id", "secret_access_key", "session_token")
 
 
 def _resolved(name: str, value: str) -> str:
-    if name not in _REFERENCES or not value.startswith(_SECRET):
-        return value
-    variable = value.removeprefix(_SECRET)
-    found = os.environ.get(variable)
-    if not found:
-        raise ConfigurationError(
-            f"the environment variable {variable} is not set", field=name, fix=f"set {variable}"
-        )
-    return found
+    return secret(name, value) if name in _REFERENCES else value

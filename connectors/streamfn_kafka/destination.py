@@ -9,9 +9,10 @@ from aiokafka.errors import KafkaError  # type: ignore[import-untyped]
 from anyio import to_thread
 
 from streamfn.errors import ConfigurationError
+from streamfn.options import one_of, within
 from streamfn.ports import FailureFormat, Message, SendFailure
 from streamfn_kafka.contact import ration_client_logs
-from streamfn_kafka.options import Connection, ConnectionOptions, one_of, parsed_uri, topic_name, within
+from streamfn_kafka.options import Connection, ConnectionOptions, parsed_uri, topic_name
 from streamfn_kafka.producer import Producer
 from streamfn_kafka.reaching import check_topic, explain
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import ssl
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from streamfn.errors import ConfigurationError
+from streamfn.options import one_of, parsed, secret, text, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 _PORT = 9092
 _PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 _MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
-_SECRET = "env:"  # noqa: S105 - the mark of a reference, not a password
+_WHERE = "for Kafka"
 _LEGAL = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
 
 
@@ -69,8 +68,8 @@ class Connection:
     @classmethod
     def of(cls, bootstrap_servers: str | Sequence[str], options: ConnectionOptions) -> Connection:
         """A connection from what was said of it. Raises ConfigurationError naming the option and the fix."""
-        unknown(options, CONNECTION_TYPES)
-        texts = {name: _text(name, value) for name, value in options.items() if name != "ssl_check_hostname"}
+        unknown(options, CONNECTION_TYPES, _WHERE)
+        texts = {name: text(name, value) for name, value in options.items() if name != "ssl_check_hostname"}
         secrets = {name: _resolved(name, texts.get(name)) for name in _REFERENCES}
         connection = cls(
             bootstrap_servers=_servers(bootstrap_servers),
@@ -161,8 +160,8 @@ def parsed_uri(uri: str, role: str, types: Mapping[str, type]) -> tuple[str, tup
         raise ConfigurationError("a kafka: URI has no part behind #", field=role, fix=example)
     given = dict(parse_qsl(parts.query, keep_blank_values=True))
     known = {**CONNECTION_TYPES, **types}
-    unknown(given, known)
-    return topic, tuple(parts.netloc.split(",")), {k: _parsed(k, v, known[k]) for k, v in given.items()}
+    unknown(given, known, _WHERE)
+    return topic, tuple(parts.netloc.split(",")), {k: parsed(k, v, known[k]) for k, v in given.items()}
 
 
 def topic_name(topic: str, role: str) -> str:
@@ -176,46 +175,7 @@ def topic_name(topic: str, role: str) -> str:
     return topic
 
 
-def within(name: str, value: Any, low: float, high: float) -> float:
-    """A number in a range. Raises ConfigurationError."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise ConfigurationError(
-            f"must be a number from {low:g} to {high:g}, not {value!r}", field=name, fix="change it"
-        )
-    return value
-
-
-def one_of(name: str, value: str, choices: Collection[str]) -> str:
-    """One of some words. Raises ConfigurationError."""
-    if value not in choices:
-        raise ConfigurationError(
-            f"{value!r} is not known", field=name, fix=f"take one of {', '.join(choices)}"
-        )
-    return value
-
-
-def unknown(given: Collection[str], known: Collection[str]) -> None:
-    """Raises ConfigurationError for an option that does not exist."""
-    for name in given:
-        if name not in known:
-            near = get_close_matches(name, known, n=1)
-            raise ConfigurationError(
-                "there is no such option for Kafka",
-                field=name,
-                fix=f"did you mean {near[0]}?" if near else f"take one of {', '.join(sorted(known))}",
-            )
-
-
 _REFERENCES = ("sasl_username", "sasl_password", "ssl_password")
-_TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-
-
-def _parsed(name: str, text: str, kind: type) -> Any:
-    try:
-        return _TRUTH[text.lower()] if kind is bool else kind(text)
-    except (KeyError, ValueError):
-        word = {bool: "true or false", int: "a whole number", float: "a number"}[kind]
-        raise ConfigurationError(f"must be {word}, not {text!r}", field=name, fix="change it") from None
 
 
 def _servers(given: str | Sequence[str]) -> tuple[str, ...]:
@@ -253,23 +213,8 @@ def _protocol(names: Collection[str], given: str | None) -> str:
     return protocol
 
 
-def _text(name: str, value: object) -> str:
-    if not isinstance(value, str) or not value:
-        kind = "empty" if value == "" else type(value).__name__
-        raise ConfigurationError(f"must be text, not {kind}", field=name, fix="change it")
-    return value
-
-
 def _resolved(name: str, value: str | None) -> str | None:
-    if value is None or not value.startswith(_SECRET):
-        return value
-    variable = value.removeprefix(_SECRET)
-    found = os.environ.get(variable)
-    if not found:
-        raise ConfigurationError(
-            f"the environment variable {variable} is not set", field=name, fix=f"set {variable}"
-        )
-    return found
+    return None if value is None else secret(name, value)
 
 
 def _file(name: str, texts: Mapping[str, str]) -> str | None:

@@ -16,10 +16,11 @@ from aiokafka.errors import (  # type: ignore[import-untyped]
 from anyio import to_thread
 
 from streamfn.errors import SourceError
+from streamfn.options import one_of, within
 from streamfn_kafka.client import GroupClient
 from streamfn_kafka.contact import Contact, ration_client_logs
 from streamfn_kafka.membership import Membership
-from streamfn_kafka.options import Connection, ConnectionOptions, one_of, parsed_uri, topic_name, within
+from streamfn_kafka.options import Connection, ConnectionOptions, parsed_uri, topic_name
 from streamfn_kafka.positions import Positions
 from streamfn_kafka.reaching import check_topic, explain
 

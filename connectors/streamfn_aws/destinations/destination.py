@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 from urllib.parse import unquote
 
 from streamfn.errors import ConfigurationError, SourceError
+from streamfn.options import one_of, within
 from streamfn.ports import FailureFormat, Message, SendFailure
 from streamfn_aws.api import Api
 from streamfn_aws.destinations.sending import Delivery, Entry, Fault, Limits, Refused
 from streamfn_aws.errors import ServiceError, checking, source_error
-from streamfn_aws.options import Connection, Resource, one_of, parsed_uri, within
+from streamfn_aws.options import Connection, Resource, parsed_uri
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

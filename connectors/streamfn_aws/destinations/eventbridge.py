@@ -6,16 +6,17 @@ from typing import TYPE_CHECKING, ClassVar, Final, Unpack
 
 import orjson
 
+from streamfn.options import text
 from streamfn.ports import FailureFormat, Message
 from streamfn_aws.destinations.destination import AwsDestination, named
 from streamfn_aws.destinations.sending import Entry, Fault, Limits, Refused, fault_of
 from streamfn_aws.errors import ServiceError
-from streamfn_aws.options import ConnectionOptions, text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from streamfn_aws.api import Api
+    from streamfn_aws.options import ConnectionOptions
 
 _LARGEST: Final = 2**20
 """Bytes of an entry and of a call (PutEvents: entries of 1 MB in all)."""

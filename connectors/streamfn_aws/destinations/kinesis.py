@@ -6,16 +6,17 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Unpack
 from uuid import uuid4
 
+from streamfn.options import within
 from streamfn.ports import FailureFormat, Message
 from streamfn_aws.destinations.destination import AwsDestination, named
 from streamfn_aws.destinations.sending import Entry, Fault, Limits, Refused, fault_of
 from streamfn_aws.errors import ServiceError
-from streamfn_aws.options import ConnectionOptions, within
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from streamfn_aws.api import Api
+    from streamfn_aws.options import ConnectionOptions
 
 _LARGEST: Final = 2**20
 _LARGEST_OF_ALL: Final = 10 * 2**20

@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 from uuid import uuid4
 
+from streamfn.options import text
 from streamfn_aws.destinations.destination import AwsDestination, format_of, named
 from streamfn_aws.destinations.sending import Entry, Fault, Limits, Refused
-from streamfn_aws.options import ConnectionOptions, text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from streamfn.ports import Message
     from streamfn_aws.api import Api
+    from streamfn_aws.options import ConnectionOptions
 
 _LONGEST_KEY = 1024
 """Bytes of an object's key."""

@@ -6,16 +6,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Unpack
 
 from streamfn.core.envelopes import without_payload
+from streamfn.options import text, within
 from streamfn_aws.api import Api
 from streamfn_aws.destinations.destination import AwsDestination, format_of, named
 from streamfn_aws.destinations.sending import Entry, Fault, Limits, faults_of
 from streamfn_aws.destinations.texts import text_entry
-from streamfn_aws.options import ConnectionOptions, text, within
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from streamfn.ports import Message
+    from streamfn_aws.options import ConnectionOptions
 
 _LARGEST = 262_144
 _PARTITIONS = {"cn-": "aws-cn", "us-gov-": "aws-us-gov", "eusc-": "aws-eusc"}

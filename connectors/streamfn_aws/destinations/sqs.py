@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
+from streamfn.options import text
 from streamfn_aws.destinations.destination import AwsDestination, format_of, named
 from streamfn_aws.destinations.sending import Entry, Fault, Limits, faults_of
 from streamfn_aws.destinations.texts import text_entry
-from streamfn_aws.options import ConnectionOptions, text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from streamfn.ports import Message
     from streamfn_aws.api import Api
+    from streamfn_aws.options import ConnectionOptions
 
 _LARGEST = 2**20
 """Bytes of a message and of a call (SendMessageBatch)."""

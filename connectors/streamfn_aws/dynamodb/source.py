@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from streamfn.core.policies import StartingPosition
 from streamfn.errors import ConfigurationError, SourceError
+from streamfn.options import one_of, unknown, within
 from streamfn_aws.api import Api
 from streamfn_aws.dynamodb.shards import DynamoDbShards, Reading
 from streamfn_aws.dynamodb.stream import Stream, no_stream, stream_of
@@ -20,11 +21,8 @@ from streamfn_aws.options import (
     Resource,
     arn_of,
     connection_options,
-    one_of,
     other_options,
     parsed_uri,
-    unknown,
-    within,
 )
 
 if TYPE_CHECKING:

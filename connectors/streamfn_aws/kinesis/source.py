@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from streamfn.errors import ConfigurationError
+from streamfn.options import one_of, text, unknown, within
 from streamfn_aws.api import Api
 from streamfn_aws.errors import checking, reading
 from streamfn_aws.kinesis.shards import KinesisShards, Reading
@@ -18,12 +19,8 @@ from streamfn_aws.options import (
     ConnectionOptions,
     arn_of,
     connection_options,
-    one_of,
     other_options,
     parsed_uri,
-    text,
-    unknown,
-    within,
 )
 
 if TYPE_CHECKING:

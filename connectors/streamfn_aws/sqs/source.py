@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, Unpack
 import anyio
 
 from streamfn.errors import ConfigurationError
+from streamfn.options import within
 from streamfn_aws.api import Api
 from streamfn_aws.errors import checking, reading
 from streamfn_aws.options import (
@@ -18,7 +19,6 @@ from streamfn_aws.options import (
     connection_options,
     other_options,
     parsed_uri,
-    within,
 )
 from streamfn_aws.sqs.poller import SqsPoller
 from streamfn_aws.sqs.queues import Queue, find_queue

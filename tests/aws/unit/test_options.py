@@ -8,16 +8,15 @@ from typing import Any
 import pytest
 
 from streamfn.errors import ConfigurationError
+from streamfn.options import one_of, within
 from streamfn_aws.options import (
     CONNECTION_TYPES,
     Connection,
     Resource,
     arn_of,
     connection_options,
-    one_of,
     other_options,
     parsed_uri,
-    within,
 )
 from streamfn_aws.sqs import SqsQueue
 
