@@ -68,9 +68,14 @@ async def test_two_workers_read_on_while_shards_are_split_and_merged(
             put += len(KEYS)
 
     async with AsyncExitStack() as workers:
-        for name in ("one", "other"):
-            place = source(kinesis_local, stream.name, tmp_path)
-            await workers.enter_async_context(noted.worker(name, place))
+        apps = [
+            await workers.enter_async_context(
+                noted.worker(name, source(kinesis_local, stream.name, tmp_path))
+            )
+            for name in ("one", "other")
+        ]
+        # Each its share, before there is anything to read.
+        await until(lambda: [app.statuses()[0].shards for app in apps] == [1, 1])
         await some()
         await stream.split(0)
         await some()
