@@ -18,6 +18,7 @@ from streamfn.options import one_of, text, within
 from streamfn.stores import MemoryLeaseStore, SqliteLeaseStore
 from streamfn_aws.api import Api
 from streamfn_aws.lease_table import LeaseTable, table_name
+from streamfn_aws.options import ConnectionOptions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -36,6 +37,22 @@ LEASE_TYPES: Mapping[str, type] = {
 """What can be said of leases in a URI; `state_dir` comes from the app."""
 
 _NOTE = 65_536
+
+
+class LeasedOptions(ConnectionOptions, total=False):
+    """Keyword options of every source whose shards are leased: the connection's, and those of its leases."""
+
+    leases: str
+    """Where they are kept: `dynamodb`, `sqlite` or `memory`."""
+    lease_table: str
+    lease_time: float
+    checkpoint_interval: float
+    state_dir: str | Path
+
+
+def of_the_app(options: Mapping[str, object]) -> dict[str, Any]:
+    """What the app knows and a URI need not say."""
+    return {name: options[name] for name in ("state_dir", "on_position_lost") if name in options}
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import TYPE_CHECKING, Self, Unpack
 
 from streamfn.core.policies import StartingPosition
 from streamfn.errors import ConfigurationError, SourceError
@@ -14,10 +14,9 @@ from streamfn_aws.api import Api
 from streamfn_aws.dynamodb.shards import DynamoDbShards, Reading
 from streamfn_aws.dynamodb.stream import Stream, no_stream, stream_of
 from streamfn_aws.errors import checking, reading
-from streamfn_aws.leased import LEASE_TYPES, LeaseOptions, leased_shards
+from streamfn_aws.leased import LEASE_TYPES, LeasedOptions, LeaseOptions, leased_shards, of_the_app
 from streamfn_aws.options import (
     Connection,
-    ConnectionOptions,
     Resource,
     arn_of,
     connection_options,
@@ -27,24 +26,12 @@ from streamfn_aws.options import (
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
-    from pathlib import Path
 
     from streamfn.ports import Assigned, Clock, Revoked, Subscription
 
 _TYPES: Mapping[str, type] = {**LEASE_TYPES, "poll_interval": float, "on_position_lost": str}
 _NAME = re.compile(r"(?P<table>[a-zA-Z0-9_.-]{3,255})")
 _ARN = re.compile(rf"table/{_NAME.pattern}(?P<stream>/stream/.+)?")
-
-
-class DynamoDbOptions(ConnectionOptions, total=False):
-    """Keyword options beside those of `DynamoDbStream`: the connection's, and those of its leases."""
-
-    leases: str
-    """Where they are kept: `dynamodb`, `sqlite` or `memory`."""
-    lease_table: str
-    lease_time: float
-    checkpoint_interval: float
-    state_dir: str | Path
 
 
 class DynamoDbStream:
@@ -68,7 +55,7 @@ class DynamoDbStream:
         poll_interval: float = 0.25,
         on_position_lost: str = "fail",
         clock: Clock = time.time,  # noqa: TID251 - where nobody gives one
-        **options: Unpack[DynamoDbOptions],
+        **options: Unpack[LeasedOptions],
     ) -> None:
         place = _place(table)
         found = (_ARN if place.arn else _NAME).fullmatch(place.name)
@@ -104,10 +91,7 @@ class DynamoDbStream:
                 field="Source",
                 fix=f"write arn:aws:dynamodb:REGION:{place.account}:table/{place.name}",
             )
-        known: dict[str, Any] = {
-            name: options[name] for name in ("state_dir", "on_position_lost") if name in options
-        }
-        return cls(place.arn or place.name, **{**known, **given})
+        return cls(place.arn or place.name, **{**of_the_app(options), **given})
 
     @property
     def name(self) -> str:

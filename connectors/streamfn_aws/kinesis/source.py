@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import TYPE_CHECKING, Self, Unpack
 
 from streamfn.errors import ConfigurationError
 from streamfn.options import one_of, text, unknown, within
@@ -13,10 +13,9 @@ from streamfn_aws.api import Api
 from streamfn_aws.errors import checking, reading
 from streamfn_aws.kinesis.shards import KinesisShards, Reading
 from streamfn_aws.kinesis.stream import Stream
-from streamfn_aws.leased import LEASE_TYPES, LeaseOptions, leased_shards
+from streamfn_aws.leased import LEASE_TYPES, LeasedOptions, LeaseOptions, leased_shards, of_the_app
 from streamfn_aws.options import (
     Connection,
-    ConnectionOptions,
     arn_of,
     connection_options,
     other_options,
@@ -25,7 +24,6 @@ from streamfn_aws.options import (
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
-    from pathlib import Path
 
     from streamfn.ports import Assigned, Clock, Revoked, Subscription
     from streamfn_aws.options import Resource
@@ -38,17 +36,6 @@ _TYPES: Mapping[str, type] = {
     "on_position_lost": str,
 }
 _NAMED = re.compile(r"stream/(?P<stream>[a-zA-Z0-9_.-]{1,128})(?P<consumer>/consumer/.+)?")
-
-
-class KinesisOptions(ConnectionOptions, total=False):
-    """Keyword options beside those of `KinesisStream`: the connection's, and those of its leases."""
-
-    leases: str
-    """Where they are kept: `dynamodb`, `sqlite` or `memory`."""
-    lease_table: str
-    lease_time: float
-    checkpoint_interval: float
-    state_dir: str | Path
 
 
 class KinesisStream:
@@ -82,7 +69,7 @@ class KinesisStream:
         poll_interval: float = 1.0,
         on_position_lost: str = "fail",
         clock: Clock = time.time,  # noqa: TID251 - where nobody gives one
-        **options: Unpack[KinesisOptions],
+        **options: Unpack[LeasedOptions],
     ) -> None:
         place = _place(stream)
         self.stream, by_arn = _names(place)
@@ -121,10 +108,7 @@ class KinesisStream:
                 field="Source",
                 fix=f"write arn:aws:kinesis:REGION:{place.account}:stream/{place.name}",
             )
-        known: dict[str, Any] = {
-            name: options[name] for name in ("state_dir", "on_position_lost") if name in options
-        }
-        return cls(place.arn or place.name, **{**known, **given})
+        return cls(place.arn or place.name, **{**of_the_app(options), **given})
 
     @property
     def name(self) -> str:
