@@ -28,6 +28,7 @@ def compiled(pattern: dict[str, Any]) -> Predicate:
         raise
 
 
+@pytest.mark.timeout(120)  # some examples are large, and machines are shared
 @settings(max_examples=300)
 @given(PATTERNS, EVENTS)
 @example({"a": {"b": [1], "c": [{"exists": False}]}}, {"a": [{"b": 1, "c": 2}, {"b": 1}]})
