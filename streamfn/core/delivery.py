@@ -7,24 +7,25 @@ failures) and of recordings against AWS; `docs/semantics.md` lists them one by o
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from enum import Enum
 from typing import TYPE_CHECKING, assert_never
 
-from streamfn.core.outcomes import Failed, InvalidResponse, Outcome, Succeeded, Throttled, failed_ids
-from streamfn.core.policies import DeliveryPolicy, Ordering
+from streamfn.core.invocations import failure_of
+from streamfn.core.outcomes import (
+    Condition,
+    Failed,
+    InvalidResponse,
+    Outcome,
+    Refused,
+    Succeeded,
+    Throttled,
+    failed_ids,
+)
+from streamfn.core.policies import Backoff, DeliveryPolicy, Ordering
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from streamfn.core.records import Batch, Record
-
-
-class Condition(Enum):
-    """Why records were given up, in the words of Lambda's on-failure records."""
-
-    RETRY_ATTEMPTS_EXHAUSTED = "RetryAttemptsExhausted"
-    RECORD_AGE_EXCEEDED = "RecordAgeExceeded"
-    MAXIMUM_PAYLOAD_SIZE_EXCEEDED = "MaximumPayloadSizeExceeded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,26 +59,28 @@ def decide(
 ) -> Decision:
     """Done, tried again, or given up on. Total: never raises, whatever a function answered.
 
-    `jitter` is the share of the backoff that is waited, for the caller to draw. No delay outlasts the oldest
-    record's age, and none is shorter than a throttle asked for.
+    `jitter` is the share of a growing backoff that is waited, for the caller to draw. No delay outlasts the
+    oldest record's age, and none is shorter than a throttle asked for.
     """
     if isinstance(outcome, Throttled):
         held = replace(batch, throttles=batch.throttles + 1)
         delay = max(outcome.retry_after, policy.throttle_backoff.delay(held.throttles) * jitter)
         decision = Decision(retry=(held,), delay=delay)
+    elif isinstance(outcome, Refused):
+        return Decision(discard=(Discard(batch, outcome.condition, batch.attempt, batch.failure),))
     else:
-        decision = _answered(batch, outcome, policy)
-        delay = decision.delay * jitter
+        decision = _answered(batch, outcome, policy, now)
+        delay = decision.delay * (jitter if isinstance(policy.backoff, Backoff) else 1.0)
     if not decision.delay:
         return decision
     return replace(decision, delay=_until_expiry(decision.retry[0], delay, policy, now))
 
 
-def _answered(batch: Batch, outcome: Succeeded | Failed, policy: DeliveryPolicy) -> Decision:
+def _answered(batch: Batch, outcome: Succeeded | Failed, policy: DeliveryPolicy, now: float) -> Decision:
     """The decision on a function that ran, its backoff whole."""
     match outcome:
         case Failed():
-            return _failed(batch, outcome, policy)
+            return _failed(batch, outcome, policy, now)
         case Succeeded(payload=response, failed=failed):
             if failed is None:
                 if not policy.report_batch_item_failures or response is None:
@@ -85,12 +88,12 @@ def _answered(batch: Batch, outcome: Succeeded | Failed, policy: DeliveryPolicy)
                 try:
                     failed = failed_ids(response, batch)
                 except InvalidResponse:
-                    return _failed(batch, outcome, policy)
+                    return _failed(batch, outcome, policy, now)
             elif not failed <= {record.id for record in batch.records}:
-                return _failed(batch, outcome, policy)
+                return _failed(batch, outcome, policy, now)
             if not failed:
                 return Decision(done=batch.records)
-            return _partly_failed(batch, failed, outcome, policy)
+            return _partly_failed(batch, failed, outcome, policy, now)
         case _:  # pragma: no cover
             assert_never(outcome)
 
@@ -101,9 +104,9 @@ def screen(
     """What is left to invoke, and what is given up before: called right before each invocation.
 
     A record that reached the maximum age is given up alone and the others go on; the count is the invocations
-    made plus one, even when there was none (recorded on AWS). So is a record whose payload is over the limit
-    (Developer Guide: kafka-on-failure); it is looked for in batches of one, for the window gives it one of
-    its own.
+    made plus one, even when there was none (recorded on AWS), but for asynchronous invocations, which count
+    what was made and keep the last answer. So is a record whose payload is over the limit (Developer Guide:
+    kafka-on-failure); it is looked for in batches of one, for the window gives it one of its own.
     """
     left, discards = _expire(batch, policy, now)
     if left is not None and len(left.records) == 1 and left.records[0].size > payload_limit:
@@ -121,20 +124,28 @@ def _expire(batch: Batch, policy: DeliveryPolicy, now: float) -> tuple[Batch | N
     old = [record for record in batch.records if record.arrived_at + age <= now]
     if not old:
         return batch, ()
-    discard = Discard(replace(batch, records=old), Condition.RECORD_AGE_EXCEEDED, batch.attempt + 1)
+    given_up = replace(batch, records=old)
+    discard = Discard(given_up, Condition.RECORD_AGE_EXCEEDED, batch.attempt + 1)
+    if policy.asynchronous:
+        discard = Discard(given_up, Condition.EVENT_AGE_EXCEEDED, batch.attempt, batch.failure)
     young = [record for record in batch.records if record.arrived_at + age > now]
     return replace(batch, records=young) if young else None, (discard,)
 
 
-def _failed(batch: Batch, outcome: Outcome, policy: DeliveryPolicy) -> Decision:
+def _expired(batch: Batch, policy: DeliveryPolicy, at: float) -> bool:
+    age = policy.maximum_record_age
+    return age is not None and any(record.arrived_at + age <= at for record in batch.records)
+
+
+def _failed(batch: Batch, outcome: Succeeded | Failed, policy: DeliveryPolicy, now: float) -> Decision:
     """A function error: split in two where that is on, else try again whole, else give up."""
     if policy.bisect_batch_on_function_error and len(batch.records) > 1:
         return Decision(retry=_split(batch, len(batch.records) // 2))
-    return _again(batch, outcome, policy)
+    return _again(batch, outcome, policy, now)
 
 
 def _partly_failed(
-    batch: Batch, failed: frozenset[str], outcome: Outcome, policy: DeliveryPolicy
+    batch: Batch, failed: frozenset[str], outcome: Succeeded | Failed, policy: DeliveryPolicy, now: float
 ) -> Decision:
     keep, again = _part(batch.records, failed, policy.ordering)
     if keep:
@@ -145,7 +156,7 @@ def _partly_failed(
     if policy.bisect_batch_on_function_error and len(again) > 1 and policy.ordering is Ordering.SHARD:
         # Cut at the reported record: it goes on alone, and what follows it is not dragged down with it.
         return Decision(retry=_split(batch, 1))
-    return _again(batch, outcome, policy)
+    return _again(batch, outcome, policy, now)
 
 
 def _part(
@@ -174,12 +185,17 @@ def _part(
             assert_never(ordering)
 
 
-def _again(batch: Batch, outcome: Outcome, policy: DeliveryPolicy) -> Decision:
+def _again(batch: Batch, outcome: Succeeded | Failed, policy: DeliveryPolicy, now: float) -> Decision:
     attempt = batch.attempt + 1
+    delay = policy.backoff.delay(attempt)
     if policy.maximum_retry_attempts is not None and attempt > policy.maximum_retry_attempts:
-        return Decision(discard=(Discard(batch, Condition.RETRY_ATTEMPTS_EXHAUSTED, attempt, outcome),))
-    again = replace(batch, attempt=attempt, throttles=0)
-    return Decision(retry=(again,), delay=policy.backoff.delay(attempt))
+        condition = Condition.RETRIES_EXHAUSTED if policy.asynchronous else Condition.RETRY_ATTEMPTS_EXHAUSTED
+        return Decision(discard=(Discard(batch, condition, attempt, outcome),))
+    if policy.asynchronous and _expired(batch, policy, now + delay):
+        # Judged ahead: what would be too old at its next try is given up at once (recorded on AWS).
+        return Decision(discard=(Discard(batch, Condition.EVENT_AGE_EXCEEDED, attempt, outcome),))
+    again = replace(batch, attempt=attempt, throttles=0, failure=failure_of(outcome))
+    return Decision(retry=(again,), delay=delay)
 
 
 def _split(batch: Batch, at: int) -> tuple[Batch, Batch]:

@@ -14,13 +14,14 @@ from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Any, assert_never
 
-from streamfn.core.delivery import Condition, Discard
-from streamfn.core.outcomes import Failed, Succeeded
+from streamfn.core.invocations import failure_of
+from streamfn.core.outcomes import Condition, Succeeded
 from streamfn.core.rendering import iso_millis
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from streamfn.core.delivery import Discard
     from streamfn.core.records import Record
 
 _compact: Callable[[object], str] = partial(json.dumps, separators=(",", ":"), ensure_ascii=False)
@@ -42,14 +43,16 @@ class FailureFormat(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class FailedCall:
-    """The invocation that ended in a discard."""
+class Invocation:
+    """The invocation that a record for a destination tells of."""
 
     function_arn: str
     """As the mapping has it: with a qualifier only if it was configured with one."""
     request_id: str
     at: float
-    """When the records were given up."""
+    """When the records were given up, or the function had returned."""
+    version: str = ""
+    """What was executed, where the qualifier is an alias."""
 
     @property
     def qualified_arn(self) -> str:
@@ -57,7 +60,7 @@ class FailedCall:
 
     @property
     def executed_version(self) -> str:
-        return self._qualifier or "$LATEST"
+        return self.version or self._qualifier or "$LATEST"
 
     @property
     def _qualifier(self) -> str:
@@ -65,7 +68,7 @@ class FailedCall:
 
 
 def failure_documents(
-    discard: Discard, style: FailureFormat, call: FailedCall, dumps: Callable[[object], str] = _compact
+    discard: Discard, style: FailureFormat, call: Invocation, dumps: Callable[[object], str] = _compact
 ) -> list[dict[str, Any]]:
     """The documents a destination of that format gets: one, or with RECORD one for each record, in order.
 
@@ -82,7 +85,7 @@ def failure_documents(
             assert_never(style)
 
 
-def metadata_document(discard: Discard, call: FailedCall) -> dict[str, Any]:
+def metadata_document(discard: Discard, call: Invocation) -> dict[str, Any]:
     """The document of SQS and SNS destinations: where the records are to be found, not what is in them.
 
     `responseContext` is absent when age ended it and null when the payload was too large. Its `functionError`
@@ -93,7 +96,7 @@ def metadata_document(discard: Discard, call: FailedCall) -> dict[str, Any]:
 
 
 def payload_document(
-    discard: Discard, call: FailedCall, dumps: Callable[[object], str] = _compact
+    discard: Discard, call: Invocation, dumps: Callable[[object], str] = _compact
 ) -> dict[str, Any]:
     """The object put into S3: the same, and the whole event as an escaped JSON string."""
     return (
@@ -103,7 +106,7 @@ def payload_document(
     )
 
 
-def record_document(discard: Discard, record: Record, call: FailedCall) -> dict[str, Any]:
+def record_document(discard: Discard, record: Record, call: Invocation) -> dict[str, Any]:
     """The message of a Kafka topic about one record, the event with it alone as an object.
 
     Where it differs, it does on AWS too: `RetriesExhausted` for the condition, a qualified function ARN, and
@@ -154,7 +157,7 @@ def without_payload(body: bytes, limit: int) -> bytes | None:
     return text if len(bare) < len(document) and len(text) <= limit else None
 
 
-def _document(discard: Discard, call: FailedCall, function_arn: str, condition: str) -> dict[str, Any]:
+def _document(discard: Discard, call: Invocation, function_arn: str, condition: str) -> dict[str, Any]:
     return {
         "requestContext": {
             "requestId": call.request_id,
@@ -168,7 +171,7 @@ def _document(discard: Discard, call: FailedCall, function_arn: str, condition: 
     }
 
 
-def _response_context(discard: Discard, call: FailedCall) -> dict[str, Any]:
+def _response_context(discard: Discard, call: Invocation) -> dict[str, Any]:
     match discard.condition:
         case Condition.RECORD_AGE_EXCEEDED:
             return {}
@@ -183,15 +186,11 @@ def _response_context(discard: Discard, call: FailedCall) -> dict[str, Any]:
                     "functionError": None if returned else "Unhandled",
                 }
             }
-        case _:  # pragma: no cover
-            assert_never(discard.condition)
-
-
-def _error(discard: Discard, call: FailedCall) -> dict[str, Any]:
-    match discard.outcome:
-        case Failed() as error:
-            return {"responsePayload": error.payload(call.request_id)}
-        case Succeeded(error=Failed() as error):
-            return {"responsePayload": error.payload(call.request_id)}
         case _:
+            # Conditions of asynchronous invocations, whose records are in `core.invocations`.
             return {}
+
+
+def _error(discard: Discard, call: Invocation) -> dict[str, Any]:
+    failed = failure_of(discard.outcome)
+    return {} if failed is None else {"responsePayload": failed.payload(call.request_id)}

@@ -12,6 +12,23 @@ if TYPE_CHECKING:
     from streamfn.core.records import Batch
 
 
+class Condition(Enum):
+    """What became of records in the end, in the words of Lambda's records for destinations."""
+
+    SUCCESS = "Success"
+    RETRY_ATTEMPTS_EXHAUSTED = "RetryAttemptsExhausted"
+    RECORD_AGE_EXCEEDED = "RecordAgeExceeded"
+    MAXIMUM_PAYLOAD_SIZE_EXCEEDED = "MaximumPayloadSizeExceeded"
+    RETRIES_EXHAUSTED = "RetriesExhausted"
+    """Of asynchronous invocations, as the three below."""
+    EVENT_AGE_EXCEEDED = "EventAgeExceeded"
+    ZERO_RESERVED_CONCURRENCY = "ZeroReservedConcurrency"
+    RECURSIVE_INVOCATION = "RecursiveInvocationException"
+    """A chain of functions that would go on for ever. AWS does not publish its word for it; this is the name
+    of the error that callers get.
+    """
+
+
 class Cause(Enum):
     """Where a failure came from."""
 
@@ -20,6 +37,8 @@ class Cause(Enum):
     TIMEOUT = "timeout"
     CRASH = "crash"
     """The process that ran the function ended."""
+    RUNTIME = "runtime"
+    """The function returned what cannot be an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +80,14 @@ class Throttled:
     reason: str = "ConcurrentInvocationLimitExceeded"
 
 
-Outcome: TypeAlias = Succeeded | Failed | Throttled
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The function never begins, however often it is tried: it is switched off, or its chain is a loop."""
+
+    condition: Condition
+
+
+Outcome: TypeAlias = Succeeded | Failed | Throttled | Refused
 
 
 class InvalidResponse(ValueError):

@@ -53,6 +53,17 @@ class Backoff:
 
 
 @dataclass(frozen=True, slots=True)
+class Delays:
+    """Delays one by one, in seconds, without jitter; the last one holds for all that follow."""
+
+    seconds: tuple[float, ...]
+
+    def delay(self, failures: int) -> float:
+        """Seconds to wait after the given number of failures in a row (1 or more)."""
+        return self.seconds[min(failures, len(self.seconds)) - 1] if self.seconds else 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class BatchPolicy:
     """When a batch is closed: by count, by bytes, or by time."""
 
@@ -73,5 +84,21 @@ class DeliveryPolicy:
     """Retries after the first attempt; None: until the source expires the records."""
     maximum_record_age: float | None = None
     """Seconds since arrival after which a record is given up; None: never."""
-    backoff: Backoff = Backoff()
+    backoff: Backoff | Delays = Backoff()
     throttle_backoff: Backoff = Backoff(cap=300.0)
+    asynchronous: bool = False
+    """The rules of Lambda's event queue: batches of one event, whose age is judged ahead and whose conditions
+    have names of their own.
+    """
+
+
+ASYNCHRONOUS = DeliveryPolicy(
+    ordering=Ordering.NONE,
+    maximum_retry_attempts=2,
+    maximum_record_age=21_600.0,
+    backoff=Delays((60.0, 120.0)),
+    asynchronous=True,
+)
+"""What holds for asynchronous invocations where nothing is configured (Developer Guide:
+invocation-async-error-handling).
+"""

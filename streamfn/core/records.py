@@ -12,6 +12,7 @@ from streamfn.core.rendering import base64_size, text_size
 
 if TYPE_CHECKING:
     from streamfn.core.events import EventShape
+    from streamfn.core.outcomes import Failed
 
 Headers = Sequence[tuple[str, bytes]]
 
@@ -154,6 +155,8 @@ class Batch(Sequence[Record]):
     """Times in a row that no invocation could begin; these count against nothing."""
     suspect: bool = False
     """In flight when the process died before: its delivery is written down ahead."""
+    failure: Failed | None = None
+    """What the last failed delivery came to."""
 
     def to_event(self) -> dict[str, Any]:
         """The event a Lambda function gets for these records."""

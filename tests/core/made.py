@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hypothesis import strategies as st
@@ -12,8 +12,8 @@ from streamfn.core.checkpoints import CheckpointTracker
 from streamfn.core.delivery import Discard, decide, screen
 from streamfn.core.events import KafkaRecord, KafkaShape, KinesisShape, SqsShape
 from streamfn.core.lanes import Lanes, lanes_for
-from streamfn.core.outcomes import Cause, Failed, Outcome, Succeeded, Throttled
-from streamfn.core.policies import BatchPolicy, DeliveryPolicy, Ordering
+from streamfn.core.outcomes import Cause, Condition, Failed, Outcome, Refused, Succeeded, Throttled
+from streamfn.core.policies import Backoff, BatchPolicy, Delays, DeliveryPolicy, Ordering
 from streamfn.core.records import Batch, Headers, QueueRecord, Record, StreamRecord
 
 KINESIS = KinesisShape(
@@ -106,6 +106,14 @@ policies = st.builds(
     maximum_retry_attempts=st.none() | st.integers(0, 5),
     maximum_record_age=st.none() | st.floats(1, 200),
 )
+asynchronous = st.builds(
+    replace,
+    policies,
+    backoff=st.lists(st.floats(0, 200), max_size=3).map(lambda delays: Delays(tuple(delays)))
+    | st.just(Backoff()),
+    asynchronous=st.just(True),
+)
+refusals = st.sampled_from([Condition.ZERO_RESERVED_CONCURRENCY, Condition.RECURSIVE_INVOCATION]).map(Refused)
 
 
 class Strange:
@@ -186,9 +194,10 @@ def outcomes(draw: st.DrawFn, batch: Batch) -> Outcome:
 
 @dataclass
 class Run:
-    """What a mapping did: each delivery as the ids in it, each discard, and the time it took."""
+    """What a mapping did: each delivery as the ids in it and when, each discard, and the time it took."""
 
     deliveries: list[list[str]] = field(default_factory=list)
+    starts: list[float] = field(default_factory=list)
     discards: list[Discard] = field(default_factory=list)
     done: list[Record] = field(default_factory=list)
     now: float = 0.0
@@ -226,6 +235,7 @@ def drive(
         if batch is not None:
             assert len(run.deliveries) < most, "this never ends"
             run.deliveries.append(ids(batch.records))
+            run.starts.append(run.now)
             decision = decide(batch, function(batch), policy, run.now)
             run.done += decision.done
             tracker.resolve(decision.done)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from streamfn.core.delivery import Condition
-from streamfn.core.outcomes import Failed, Outcome, Succeeded
+from streamfn.core.outcomes import Condition, Failed, Outcome, Succeeded
 from streamfn.core.policies import DeliveryPolicy
 from streamfn.core.records import Batch
 from tests.core.made import FAILURE, drive, ids, reported, stream

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from streamfn.core.delivery import Condition, Decision, decide, screen
-from streamfn.core.outcomes import Failed, Outcome, Succeeded, Throttled
+from streamfn.core.delivery import Decision, decide, screen
+from streamfn.core.outcomes import Condition, Failed, Outcome, Succeeded, Throttled
 from streamfn.core.policies import Backoff, DeliveryPolicy, Ordering
 from streamfn.core.records import Batch, Record
 from tests.core.made import (
@@ -19,6 +19,7 @@ from tests.core.made import (
     SMALL,
     Strange,
     anything,
+    asynchronous,
     batch_of,
     batches,
     drive,
@@ -27,6 +28,7 @@ from tests.core.made import (
     nested,
     outcomes,
     policies,
+    refusals,
     reported,
     stream,
     streams,
@@ -49,21 +51,21 @@ def same(left: Sequence[Record], right: Sequence[Record]) -> bool:
     return list(map(id, left)) == list(map(id, right))
 
 
-@given(st.data(), batches(), policies, instants)
+@given(st.data(), batches(), policies | asynchronous, instants)
 def test_what_is_done_retried_and_discarded_is_the_batch_and_no_record_twice(
     data: st.DataObject, batch: Batch, policy: DeliveryPolicy, now: float
 ) -> None:
-    decision = decide(batch, data.draw(outcomes(batch)), policy, now)
+    decision = decide(batch, data.draw(outcomes(batch) | refusals), policy, now)
     assert sorted(map(id, parts(decision))) == sorted(map(id, batch))
     assert all(len(again) for again in decision.retry)
     assert all(len(discard.batch) for discard in decision.discard)
 
 
-@given(st.data(), batches(), policies, instants)
+@given(st.data(), batches(), policies | asynchronous, instants)
 def test_the_order_of_the_shard_is_kept_and_done_comes_before_retry(
     data: st.DataObject, batch: Batch, policy: DeliveryPolicy, now: float
 ) -> None:
-    decision = decide(batch, data.draw(outcomes(batch)), policy, now)
+    decision = decide(batch, data.draw(outcomes(batch) | refusals), policy, now)
     for part in (decision.done, *decision.retry):
         assert all(a.position < b.position for a, b in pairwise(part))
     if policy.ordering is Ordering.SHARD:

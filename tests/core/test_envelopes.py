@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamfn.core.delivery import Condition, Discard
-from streamfn.core.envelopes import FailedCall, FailureFormat, failure_documents, s3_key, without_payload
-from streamfn.core.outcomes import Cause, Failed, Outcome, Succeeded
+from streamfn.core.delivery import Discard
+from streamfn.core.envelopes import FailureFormat, Invocation, failure_documents, s3_key, without_payload
+from streamfn.core.outcomes import Cause, Condition, Failed, Outcome, Succeeded
 from streamfn.core.records import Batch, StreamRecord
 from tests.core.made import FAILURE, KAFKA, KINESIS, MSK, SQS, HeldKafkaRecord, message, stream
 
 ARN = "arn:aws:lambda:eu-west-1:123456789012:function:resize"
-CALL = FailedCall(ARN, "7f2c", 1573755365.568)
+CALL = Invocation(ARN, "7f2c", 1573755365.568)
 EXHAUSTED, TOO_OLD, TOO_LARGE = (
     Condition.RETRY_ATTEMPTS_EXHAUSTED,
     Condition.RECORD_AGE_EXCEEDED,
@@ -33,7 +33,7 @@ def given_up(
     return Discard(batch or Batch([KINESIS_RECORD], KINESIS), condition, 2, outcome)
 
 
-def document(style: FailureFormat, discard: Discard, call: FailedCall = CALL) -> dict[str, Any]:
+def document(style: FailureFormat, discard: Discard, call: Invocation = CALL) -> dict[str, Any]:
     (only,) = failure_documents(discard, style, call)
     return only
 
@@ -177,7 +177,7 @@ def test_what_made_a_record_fail_is_told_even_if_the_function_returned() -> None
 
 
 def test_a_qualified_function_is_named_and_executed_as_such() -> None:
-    call = FailedCall(f"{ARN}:live", "7f2c", 0.0)
+    call = Invocation(f"{ARN}:live", "7f2c", 0.0)
     for style in FailureFormat:
         shown = document(style, given_up(), call)
         assert shown["requestContext"]["functionArn"] == f"{ARN}:live"

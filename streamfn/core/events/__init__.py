@@ -9,6 +9,10 @@ from __future__ import annotations
 from streamfn.core.events.dynamodb import DYNAMODB_FILTERING as DYNAMODB_FILTERING
 from streamfn.core.events.dynamodb import DynamoDbRecord as DynamoDbRecord
 from streamfn.core.events.dynamodb import DynamoDbShape as DynamoDbShape
+from streamfn.core.events.invocation import FRESH as FRESH
+from streamfn.core.events.invocation import EventRecord as EventRecord
+from streamfn.core.events.invocation import History as History
+from streamfn.core.events.invocation import InvocationShape as InvocationShape
 from streamfn.core.events.kafka import KAFKA_FILTERING as KAFKA_FILTERING
 from streamfn.core.events.kafka import KafkaRecord as KafkaRecord
 from streamfn.core.events.kafka import KafkaShape as KafkaShape

@@ -7,6 +7,8 @@ from hashlib import md5
 from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
 from streamfn.core.events.shape import FilterForm
+from streamfn.core.invocations import attribute_type
+from streamfn.core.lineage import TRACE_HEADER
 from streamfn.core.records import Record
 from streamfn.core.rendering import base64_text, decoded, text_of
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 _SYSTEM_ATTRIBUTES = (
     "DeadLetterQueueSourceArn",
     "ApproximateReceiveCount",
-    "AWSTraceHeader",
+    TRACE_HEADER,
     "SentTimestamp",
     "SequenceNumber",
     "MessageGroupId",
@@ -149,17 +151,18 @@ def _received(attribute: Mapping[str, str]) -> dict[str, Any]:
 def _as_if_received(any_record: Record) -> dict[str, Any]:
     record = cast("QueueRecord", any_record)
     body = text_of(record.value)
+    headers = [header for header in record.headers if header[0] != TRACE_HEADER]
     message: dict[str, Any] = {
         "messageId": record.id,
         # A source whose handle is no text has no API that would take it back.
         "receiptHandle": record.receipt if isinstance(record.receipt, str) else record.id,
         "body": body,
         "attributes": _system_attributes(record),
-        "messageAttributes": {name: _attribute(value) for name, value in record.headers},
+        "messageAttributes": {name: _attribute(name, value) for name, value in headers},
         "md5OfBody": md5(body.encode(), usedforsecurity=False).hexdigest(),
     }
-    if record.headers:
-        message["md5OfMessageAttributes"] = _digest(record.headers)
+    if headers:
+        message["md5OfMessageAttributes"] = _digest(headers)
     return message
 
 
@@ -173,6 +176,8 @@ def _system_attributes(record: QueueRecord) -> dict[str, str]:
     }
     if record.key is not None:
         values["MessageGroupId"] = record.key
+    # Where the header of a trace stands in SQS.
+    values |= {name: text_of(value) for name, value in record.headers if name == TRACE_HEADER}
     return _in_order(values)
 
 
@@ -180,10 +185,10 @@ def _in_order(values: Mapping[str, str]) -> dict[str, str]:
     return {**{name: values[name] for name in _SYSTEM_ATTRIBUTES if name in values}, **values}
 
 
-def _attribute(value: bytes) -> dict[str, Any]:
+def _attribute(name: str, value: bytes) -> dict[str, Any]:
     text = _as_text(value)
     shown = {"binaryValue": base64_text(value)} if text is None else {"stringValue": text}
-    data_type = "Binary" if text is None else "String"
+    data_type = "Binary" if text is None else attribute_type(name, value)
     return {**shown, "stringListValues": [], "binaryListValues": [], "dataType": data_type}
 
 
@@ -192,7 +197,8 @@ def _digest(headers: Headers) -> str:
     pieces: list[bytes] = []
     for name, value in sorted(dict(headers).items()):
         text = _as_text(value) is not None
-        pieces += _with_length((name.encode(), b"String" if text else b"Binary"))
+        data_type = attribute_type(name, value) if text else "Binary"
+        pieces += _with_length((name.encode(), data_type.encode()))
         pieces.append(_STRING if text else _BINARY)
         pieces += _with_length((value,))
     return md5(b"".join(pieces), usedforsecurity=False).hexdigest()
