@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,32 +10,28 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 import anyio
-import orjson
 
-from streamfn import runtimes
-from streamfn.core.filtering import filtering
+from streamfn import planning, runtimes
+from streamfn.core.lineage import TRACE_HEADER
 from streamfn.engine import mapping as engine
-from streamfn.engine.plan import MappingPlan, mapping_id
 from streamfn.engine.pool import Pool
 from streamfn.engine.supervisor import Supervised, Supervisor
 from streamfn.errors import ConfigurationError, StreamfnError
-from streamfn.functions import FunctionSpec, Handler
-from streamfn.telemetry import Counters, DrainBegun, DrainEnded, Fanout, LogTelemetry
+from streamfn.functions import CURRENT, FunctionSpec, Handler
+from streamfn.invoking import Invoker, payload_of
+from streamfn.local import LocalEvents
+from streamfn.planning import Setting
+from streamfn.telemetry import Counters, DrainBegun, DrainEnded, EventsReceived, Fanout, LogTelemetry, logger
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-    from streamfn.config import EventSourceMapping
+    from streamfn.config import EventInvokeConfig, EventSourceMapping
     from streamfn.config.kinds import Kind
-    from streamfn.ports import Clock, Destination, Source, Telemetry
+    from streamfn.engine.plan import MappingPlan
+    from streamfn.ports import Clock, Destination, EventQueue, Source, Telemetry
 
 F = TypeVar("F", bound=Handler)
-
-UNRESERVED_CONCURRENCY = 1000
-"""Invocations at a time that functions without a reservation share (Lambda quota: concurrent executions)."""
-
-THREADS = 32
-"""Invocations at a time of a function that runs on threads, unless it has a reservation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,19 +76,29 @@ class App:
         telemetry: Sequence[Telemetry] = (),
         clock: Clock = time.time,  # noqa: TID251 - the root of all clocks
         seed: int | None = None,
+        dead_letters: bool | str | Destination | None = None,
+        event_queue: EventQueue | None = None,
     ) -> None:
         self.name = name
         self.state_dir = Path(state_dir)
         self.functions: dict[str, FunctionSpec] = {}
         self.declared: dict[str, EventSourceMapping] = {}
+        self.event_invoke_configs: dict[str, EventInvokeConfig] = {}
+        """By function, with a qualifier behind a colon if it is of a version or an alias."""
+        self.dead_letters = dead_letters
+        """Whether what is given up is kept whole, where mapping or function say nothing: True for
+        `local:queue/dead-letters`, or a URI, or a destination.
+        """
         self.counters = Counters()
         self._extra_telemetry = tuple(telemetry)
         self._telemetry: Telemetry = Fanout((self.counters, *self._extra_telemetry))
         self._clock = clock
+        self._event_queue = event_queue
         self._random = Random(seed)
         self._pools: dict[str, Pool] = {}
-        self._unreserved = Pool(UNRESERVED_CONCURRENCY)
+        self._unreserved = Pool(planning.UNRESERVED_CONCURRENCY)
         self._supervisor: Supervisor | None = None
+        self._invoker: Invoker | None = None
         self._main: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
         self._grace = 30.0
@@ -191,6 +196,26 @@ class App:
         self.declared[mapping.name] = mapping
         return mapping
 
+    def event_invoke_config(self, function: Handler | str, **options: Any) -> EventInvokeConfig:
+        """Declares what is done with the asynchronous invocations of a function. Options as in
+        `PutFunctionEventInvokeConfig`, in either spelling; `Qualifier` for one of its versions or aliases.
+
+        Raises ConfigurationError naming the option and the fix.
+        """
+        from streamfn.config import EventInvokeConfig
+
+        name = function if isinstance(function, str) else self._function_name(function)
+        config = EventInvokeConfig.load({"function": name, **options})
+        self._function_name(config.function)
+        if config.key in self.event_invoke_configs:
+            raise ConfigurationError(
+                f"options of {config.key} are already declared",
+                field="FunctionName",
+                fix="give one of them a Qualifier",
+            )
+        self.event_invoke_configs[config.key] = config
+        return config
+
     def _function_name(self, function: Handler | str) -> str:
         if isinstance(function, str):
             name = function
@@ -259,16 +284,19 @@ class App:
 
     async def _live(self, plans: Iterable[tuple[MappingPlan, bool]], ready: asyncio.Future[None]) -> None:
         try:
-            log, debug = _logger()
+            log, debug = logger()
             self._telemetry = Fanout((self.counters, LogTelemetry(log, debug=debug), *self._extra_telemetry))
             self._supervisor = Supervisor(self._mapping, self._telemetry, self._random)
             async with anyio.create_task_group() as tasks:
                 await tasks.start(self._supervisor.run)
                 for plan, enabled in plans:
                     await self._supervisor.add(plan, enabled=enabled)
+                self._invoker = Invoker(self._events(), self._add_events, tasks)
+                await self._serve_events(self._invoker, [plan for plan, _ in plans])
                 ready.set_result(None)
                 await self._stopping.wait()
                 await self._drain(self._supervisor)
+                await self._invoker.close()
                 tasks.cancel_scope.cancel()
         except BaseException as error:
             if not ready.done():
@@ -276,7 +304,7 @@ class App:
                 return
             raise
         finally:
-            self._supervisor = None
+            self._supervisor = self._invoker = None
             with anyio.move_on_after(10, shield=True):
                 for destination in self._destinations:
                     await destination.close()
@@ -287,6 +315,56 @@ class App:
         self._telemetry.emit(DrainBegun(self._grace))
         self._clean = await supervisor.drain(self._grace)
         self._telemetry.emit(DrainEnded(self._clean, asyncio.get_running_loop().time() - begun))
+
+    # -------------------------------------------------------------------------------------- invoking
+
+    async def enqueue(self, function: Handler | str, payload: Any, *, qualifier: str | None = None) -> str:
+        """Invokes a function asynchronously: its request id, once the event is durable.
+
+        It will be processed, or end in the destinations that are configured for it. `payload` is any JSON
+        value, or JSON as bytes, of 1 MB at most. Called by a function of this process, the event goes on in
+        the chain of its invocation, so that loops come to an end.
+
+        Raises ConfigurationError for an unknown function, InvalidRequestContent for what is no JSON,
+        PayloadTooLarge, OSError where nothing can be stored, StreamfnError where the app is not running.
+        """
+        if self._invoker is None:
+            raise StreamfnError("the app is not running: start it first")
+        key = function if isinstance(function, str) else self._function_name(function)
+        if qualifier is not None and qualifier != "$LATEST":
+            key = f"{key}:{qualifier}"
+        data = payload_of(payload)
+        current = CURRENT.get()
+        if current is None:
+            return await self._invoker.enqueue(key, data)
+        trace = str(current.onward(self._clock())).encode()
+        return await self._invoker.enqueue(key, data, ((TRACE_HEADER, trace),))
+
+    async def serve_events(self, function: str) -> None:
+        """Has events delivered that others have put, if they are not already."""
+        self._running()
+        if self._invoker is not None:
+            await self._invoker.serve([function])
+
+    async def _serve_events(self, invoker: Invoker, plans: Sequence[MappingPlan]) -> None:
+        """Functions whose events are asked for; where any may wait, all functions."""
+        for plan in plans:
+            await invoker.serve(planning.functions_of(plan))
+        await invoker.serve(self.event_invoke_configs)
+        if self._events().in_use:
+            await invoker.serve(self.functions, asked=False)
+
+    async def _add_events(self, function: str) -> Sequence[str]:
+        plan = self._noted(self.event_plan_of(function))
+        await self._running().add(plan)
+        return planning.functions_of(plan)
+
+    def _events(self) -> EventQueue:
+        return self._event_queue or LocalEvents(self.state_dir, clock=self._clock, taken=self._took)
+
+    def _took(self, function: str, events: int) -> None:
+        name = function if ":" in function else f"{function}:$LATEST"
+        self._telemetry.emit(EventsReceived(name, events))
 
     # -------------------------------------------------------------------------------------- changing
 
@@ -317,7 +395,14 @@ class App:
     def statuses(self) -> list[MappingStatus]:
         """What every mapping is doing now."""
         items = self._supervisor.mappings.values() if self._supervisor is not None else ()
-        return [self._status(item) for item in items]
+        found = [(item, self._status(item)) for item in items]
+        return [status for item, status in found if self._is_shown(item, status)]
+
+    def _is_shown(self, item: Supervised, status: MappingStatus) -> bool:
+        """Events of a function that never had any are of no interest."""
+        if not item.plan.delivery.asynchronous or status.counters or status.lag:
+            return True
+        return self._invoker is not None and item.plan.function.key in self._invoker.asked
 
     def _status(self, item: Supervised) -> MappingStatus:
         name, running = item.plan.name, item.mapping
@@ -347,77 +432,47 @@ class App:
 
     # -------------------------------------------------------------------------------------- building
 
-    def _plan(self, mapping: EventSourceMapping) -> MappingPlan:
-        function = self.functions.get(mapping.function)
-        if function is None:
-            raise ConfigurationError(
-                "Function does not exist",
-                field="FunctionName",
-                where=mapping.name,
-                fix=f"take one of: {', '.join(sorted(self.functions)) or 'none is declared'}",
-            )
-        source, kind = self.source_of(mapping)
-        delivery = mapping.delivery_policy(kind)
-        destination = self.destination_of(mapping)
-        if destination is not None:
-            if destination.name == source.name:
-                # Developer Guide: kafka-on-failure-destination. Elsewhere failures would go in circles too.
-                raise ConfigurationError(
-                    f"{source.name} is the source itself",
-                    field="DestinationConfig",
-                    where=mapping.name,
-                    fix="send failures elsewhere",
-                )
-            self._destinations.append(destination)
-        return MappingPlan(
-            name=mapping.name,
-            id=mapping_id(self.name, mapping.name),
-            function=function,
-            source=source,
-            subscription=mapping.subscription(self.name),
-            delivery=delivery,
-            batching=mapping.batch_policy(kind),
-            parallelization_factor=mapping.parallelization_factor,
-            concurrency=mapping.concurrency(kind),
-            minimum_pollers=mapping.idle_pollers(),
-            filter=filtering(mapping.filters, mapping.filter, orjson.loads),
-            on_failure=destination,
-            when_destination_fails=mapping.when_destination_fails,
-            retry_delay=mapping.retry_delay,
-            revoke_grace=mapping.revoke_grace,
-        )
-
     def source_of(self, mapping: EventSourceMapping) -> tuple[Source, Kind]:
         """The source of a mapping and its kind, with the mapping's options checked against it. No I/O."""
-        from streamfn import plugins
-        from streamfn.config import kind_of
-
-        source = mapping.source
-        if isinstance(source, str):
-            options = {
-                "state_dir": self.state_dir,
-                "on_position_lost": mapping.on_position_lost.value,
-                "revoke_grace": mapping.revoke_grace,
-                "maximum_batching_window_in_seconds": mapping.maximum_batching_window_in_seconds or 0,
-            }
-            source = plugins.source(source, options)
-        kind = kind_of(source)
-        mapping.check(kind, now=self._clock())
-        return source, kind
+        return planning.source_of(self._setting(), mapping)
 
     def destination_of(self, mapping: EventSourceMapping) -> Destination | None:
         """The on-failure destination of a mapping, if it has one. No I/O."""
-        from streamfn import plugins
+        return planning.destination_of(self._setting(), mapping.on_failure)
 
-        destination: Destination | str | None = mapping.on_failure
-        if isinstance(destination, str):
-            return plugins.destination(destination, {"state_dir": self.state_dir})
-        return destination
+    def event_plan_of(self, key: str) -> MappingPlan:
+        """What is done with the events of a function, or of a version or alias of it. No I/O.
+
+        Raises ConfigurationError where there is none.
+        """
+        from streamfn.config import EventInvokeConfig
+
+        name, _, qualifier = key.partition(":")
+        config = self.event_invoke_configs.get(key)
+        if config is None:
+            if qualifier or name not in self.functions:
+                known = ", ".join(sorted({*self.functions, *self.event_invoke_configs})) or "none is declared"
+                raise ConfigurationError(
+                    f"Function not found: {key}", field="FunctionName", fix=f"take one of: {known}"
+                )
+            config = EventInvokeConfig.load({"function": name})
+        of_function = self.event_invoke_configs.get(name)
+        return planning.event_plan(self._setting(), config, of_function, self._events().source(key))
+
+    def _plan(self, mapping: EventSourceMapping) -> MappingPlan:
+        return self._noted(planning.mapping_plan(self._setting(), mapping))
+
+    def _noted(self, plan: MappingPlan) -> MappingPlan:
+        self._destinations += planning.destinations_of(plan)
+        return plan
+
+    def _setting(self) -> Setting:
+        return Setting(self.name, self.state_dir, self._clock, self.functions, self.dead_letters)
 
     def _mapping(self, plan: MappingPlan) -> engine.Mapping:
         return engine.Mapping(
             plan,
-            make_call=runtimes.prepare,
+            make_call=runtimes.prepare_event if plan.delivery.asynchronous else runtimes.prepare,
             pool=self._pool(plan.function),
             telemetry=self._telemetry,
             clock=self._clock,
@@ -429,33 +484,8 @@ class App:
             return self._unreserved
         pool = self._pools.get(function.name)
         if pool is None:
-            reserved = function.reserved_concurrency
-            pool = self._pools[function.name] = Pool(THREADS if reserved is None else reserved)
+            pool = self._pools[function.name] = Pool(planning.places_of(function))
         return pool
-
-
-def _logger() -> tuple[Any, bool]:
-    """Where log lines go, and whether debug lines do: structlog as the host has configured it.
-
-    Where it has not, the standard logger `streamfn`: a library that prints unasked is a nuisance.
-    """
-    import structlog
-
-    if structlog.is_configured():
-        log = structlog.get_logger("streamfn").bind()
-        asks = getattr(log, "is_enabled_for", None) or getattr(log, "isEnabledFor", None)
-        return log, asks is None or bool(asks(logging.DEBUG))
-    standard = logging.getLogger("streamfn")
-    log = structlog.wrap_logger(
-        standard,
-        processors=[
-            structlog.stdlib.filter_by_level,
-            structlog.processors.format_exc_info,
-            structlog.processors.KeyValueRenderer(key_order=["event"]),
-        ],
-        wrapper_class=structlog.stdlib.BoundLogger,
-    )
-    return log, standard.isEnabledFor(logging.DEBUG)
 
 
 __all__ = ["App", "MappingStatus"]

@@ -8,7 +8,8 @@ StreamfnError
 ├─ ShardClosed             a shard has ended: all its records were read
 ├─ SourceError             a source cannot be read; says whether to try again
 │  └─ PositionLost         records between the checkpoint and the oldest kept one are gone
-├─ PayloadTooLarge         a payload is above what the destination takes
+├─ InvalidRequestContent   what a function is to be invoked with is no JSON
+├─ PayloadTooLarge         a payload is above what the destination, or an invocation, takes
 └─ TooManyRequests         raised by a function: it could not begin, try later, no attempt is spent
 """
 
@@ -72,8 +73,12 @@ class PositionLost(SourceError):
         super().__init__(message, retryable=False)
 
 
+class InvalidRequestContent(StreamfnError):
+    """A payload is no JSON."""
+
+
 class PayloadTooLarge(StreamfnError):
-    """A payload is larger than its destination takes."""
+    """A payload is larger than its destination, or an invocation, takes."""
 
 
 class TooManyRequests(StreamfnError):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 from uuid import uuid4
 
+from streamfn.core.lineage import Trace
 from streamfn.core.outcomes import Outcome
 from streamfn.core.policies import Ordering
 from streamfn.core.records import Batch
@@ -32,28 +34,41 @@ class FunctionSpec:
     each: Any = None
     """Called record by record with the value parsed into this type."""
     memory_size: int = 128
+    qualifier: str = ""
+    """The version or alias that was asked for; empty for none."""
 
     @property
     def arn(self) -> str:
         """Shaped as Lambda's, so that handlers which take it apart work."""
-        return f"arn:aws:lambda:local:000000000000:function:{self.name}"
+        arn = f"arn:aws:lambda:local:000000000000:function:{self.name}"
+        return f"{arn}:{self.qualifier}" if self.qualifier else arn
+
+    @property
+    def key(self) -> str:
+        """Its name, with the qualifier behind a colon if there is one."""
+        return f"{self.name}:{self.qualifier}" if self.qualifier else self.name
 
 
 class Context:
     """One invocation, as a Lambda handler's second argument.
 
-    Durations in milliseconds, as on Lambda. The request id is made when it is first asked for.
+    Durations in milliseconds, as on Lambda. The request id is made when it is first asked for, unless the
+    invocation has one.
     """
 
-    __slots__ = ("_request_id", "deadline", "spec", "stuck")
+    __slots__ = ("_request_id", "deadline", "spec", "stuck", "trace")
 
-    def __init__(self, spec: FunctionSpec, deadline: float) -> None:
+    def __init__(
+        self, spec: FunctionSpec, deadline: float, request_id: str = "", trace: Trace | None = None
+    ) -> None:
         self.spec = spec
         self.deadline = deadline
         """By the event loop's clock."""
+        self.trace = trace
+        """The chain of requests that led here, if it is known."""
         self.stuck: asyncio.Future[Any] | None = None
         """Set when the invocation was given up and its thread runs on; done when the thread ends."""
-        self._request_id = ""
+        self._request_id = request_id
 
     @property
     def aws_request_id(self) -> str:
@@ -93,6 +108,11 @@ class Context:
     def client_context(self) -> None:
         return None
 
+    def onward(self, now: float) -> Trace:
+        """The trace that requests of this invocation carry. `now`, epoch seconds, is for a new one."""
+        trace = self.trace or Trace.begun(now, uuid4().hex[:24])
+        return trace.invoked(self.spec.arn)
+
     def get_remaining_time_in_millis(self) -> int:
         """Milliseconds until the invocation is cut off. Safe to call from threads."""
         return max(0, int((self.deadline - asyncio_time()) * 1000))
@@ -109,6 +129,9 @@ def asyncio_time() -> float:
 
         return monotonic()
 
+
+CURRENT: ContextVar[Context | None] = ContextVar("streamfn.functions.current", default=None)
+"""The invocation that the running code belongs to."""
 
 Call: TypeAlias = Callable[[Batch, Context], Awaitable[Outcome]]
 """A function made ready to be called on batches. Raises nothing but cancellation."""

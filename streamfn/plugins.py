@@ -20,10 +20,12 @@ from streamfn.errors import ConfigurationError, MissingExtra
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from streamfn.ports import Destination, Source
+    from streamfn.ports import Destination, LetterFetcher, LetterStore, Source
 
 SOURCES: Final = "streamfn.sources"
 DESTINATIONS: Final = "streamfn.destinations"
+LETTERS: Final = "streamfn.letters"
+FETCHERS: Final = "streamfn.fetchers"
 
 _BUILT_IN: Final[Mapping[str, Mapping[str, str]]] = {
     SOURCES: {
@@ -31,14 +33,31 @@ _BUILT_IN: Final[Mapping[str, Mapping[str, str]]] = {
     },
     DESTINATIONS: {
         "file": "streamfn.destinations.file:FileDestination",
+        "function": "streamfn.local:FunctionDestination",
         "local": "streamfn.local:LocalDestination",
         "log": "streamfn.destinations.log:LogDestination",
+    },
+    LETTERS: {
+        "local": "streamfn.local:LocalLetters",
+    },
+    FETCHERS: {
+        "local": "streamfn.local:LocalFetcher",
     },
 }
 """Part of streamfn itself, so that they are there in a bare checkout too."""
 
-_ROLE: Final = {SOURCES: "source", DESTINATIONS: "destination"}
-_FIELD: Final = {SOURCES: "Source", DESTINATIONS: "Destination"}
+_ROLE: Final = {
+    SOURCES: "source",
+    DESTINATIONS: "destination",
+    LETTERS: "store of dead letters",
+    FETCHERS: "source to fetch from",
+}
+_FIELD: Final = {
+    SOURCES: "Source",
+    DESTINATIONS: "Destination",
+    LETTERS: "Store",
+    FETCHERS: "Source",
+}
 
 
 def source(uri: str, options: Mapping[str, object]) -> Source:
@@ -54,6 +73,18 @@ def source(uri: str, options: Mapping[str, object]) -> Source:
 def destination(uri: str, options: Mapping[str, object]) -> Destination:
     """The destination a URI names; as `source`."""
     made: Destination = _make(DESTINATIONS, uri, options)
+    return made
+
+
+def letters(uri: str, options: Mapping[str, object]) -> LetterStore:
+    """The store of dead letters that a URI names; as `source`."""
+    made: LetterStore = _make(LETTERS, uri, options)
+    return made
+
+
+def fetcher(uri: str, options: Mapping[str, object]) -> LetterFetcher:
+    """What fetches records back from a source, by its URI or ARN; as `source`."""
+    made: LetterFetcher = _make(FETCHERS, uri, options)
     return made
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 from streamfn.core.envelopes import FailureFormat as FailureFormat  # noqa: TC001 - re-exported
 from streamfn.core.leasing import Checkpoint as Checkpoint  # noqa: TC001 - re-exported
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import TypeIs
 
-    from streamfn.core.events import EventShape
+    from streamfn.core.events import EventRecord, EventShape
+    from streamfn.core.letters import Stored
     from streamfn.telemetry import TelemetryEvent
 
 Clock: TypeAlias = Callable[[], float]
@@ -236,6 +237,107 @@ class Destination(Protocol):
         """Lets connections go. What was sent is durable already."""
 
 
+# ------------------------------------------------------------------------------- asynchronous invocation
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One asynchronous invocation that was asked for."""
+
+    request_id: str
+    payload: bytes
+    """JSON."""
+    headers: Headers = ()
+
+
+class EventShard(QueueShard, Protocol):
+    """A function's events, as one worker reads them. Its records are `EventRecord`s."""
+
+    async def remember(self, records: Sequence[EventRecord], delay: float) -> None:
+        """The records come again after `delay` seconds, with the histories they have now."""
+
+    async def expose(self, record: EventRecord) -> None:
+        """Writes down that the record is about to be delivered alone: should it come again without a word, it
+        comes as one that died.
+        """
+
+
+class EventSource(Protocol):
+    """The events of one function."""
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+
+    def open(self) -> AbstractAsyncContextManager[EventShard]:
+        """A connection to read through. What a reader that died had in hand comes again."""
+
+    async def check(self) -> None:
+        """Proves that it can be reached. Raises SourceError or ConfigurationError naming the fix."""
+
+
+class EventQueue(Protocol):
+    """Where asynchronous invocations wait."""
+
+    @property
+    def in_use(self) -> bool:
+        """Whether events may wait in it already, of any function."""
+
+    def open(self) -> AbstractAsyncContextManager[None]:
+        """The time within which events are taken; what was put before its end is written."""
+
+    async def put(self, function: str, event: Event) -> None:
+        """Durable when it returns; cancelled, the event may have been taken or not. Raises OSError where it
+        cannot be.
+        """
+
+    def source(self, function: str) -> EventSource:
+        """The events of a function, by its name, with a qualifier behind a colon if it has one."""
+
+
+# ---------------------------------------------------------------------------------------- dead letters
+
+
+class LetterStore(Protocol):
+    """A place with dead letters, to be looked through and put in order."""
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+
+    @property
+    def removes(self) -> bool:
+        """Whether single letters can be taken out. Of a log they cannot: who redrives keeps a list."""
+
+    def scan(self) -> AsyncIterator[Stored]:
+        """All letters, the oldest first as far as the store has an order; nothing changes by it, or nothing
+        that does not pass by itself. Raises OSError, SourceError.
+        """
+
+    async def remove(self, letters: Sequence[Stored]) -> None:
+        """Takes out letters of a scan; durable when it returns. Of those that are gone already nothing is
+        said. Only where `removes`.
+        """
+
+    async def purge(self) -> int | None:
+        """Takes out all there is at this time: how many, or None where the store does not tell."""
+
+    async def close(self) -> None:
+        """Lets connections go. Letters that a scan had in hand can be seen by others again."""
+
+
+class LetterFetcher(Protocol):
+    """Fetches records back that an on-failure record of Lambda tells of without holding them."""
+
+    async def fetch(self, info: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """The event of the records that a `KinesisBatchInfo` or the like names, as far as they still exist;
+        None where none does. Raises OSError, SourceError.
+        """
+
+    async def close(self) -> None:
+        """Lets connections go."""
+
+
 # ---------------------------------------------------------------------------------------------- leases
 
 
@@ -281,3 +383,21 @@ class DestinationKind(Protocol):
     @classmethod
     def from_uri(cls, uri: str, options: Mapping[str, object]) -> Destination:
         """The destination a URI names. Raises ConfigurationError naming the option and the fix."""
+
+
+@runtime_checkable
+class LetterStoreKind(Protocol):
+    """What an entry point of the group `streamfn.letters` gives."""
+
+    @classmethod
+    def from_uri(cls, uri: str, options: Mapping[str, object]) -> LetterStore:
+        """The store a URI names. Raises ConfigurationError naming the option and the fix."""
+
+
+@runtime_checkable
+class LetterFetcherKind(Protocol):
+    """What an entry point of the group `streamfn.fetchers` gives."""
+
+    @classmethod
+    def from_uri(cls, uri: str, options: Mapping[str, object]) -> LetterFetcher:
+        """Fetches from the source that a URI or an ARN names. Raises ConfigurationError."""

@@ -5,11 +5,14 @@ One event a batch at most, none a record. A sink must not block or raise.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from streamfn.core.outcomes import Failed, Outcome, Succeeded, Throttled
+import structlog
+
+from streamfn.core.outcomes import Condition, Failed, Outcome, Refused, Succeeded, Throttled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,19 +66,29 @@ class RecordsDiscarded:
     condition: str
     attempts: int
     destination: str | None
+    asynchronous: bool = False
+    """An event of a function, not a record of an event source mapping."""
 
 
 @dataclass(frozen=True, slots=True)
 class DestinationDeliveryFailed:
-    """A destination did not take failure records. `dropped`: they are lost to it, and the records with
-    them.
-    """
+    """A destination did not take what it was sent. `dropped`: it is lost to it; `role` says what it was."""
 
     mapping: str
     destination: str
     records: int
     reason: str
     dropped: bool
+    role: str = "OnFailure"
+    """OnSuccess, OnFailure, DeadLetterQueue or DeadLetters."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventsReceived:
+    """Asynchronous invocations were taken; they are durable."""
+
+    mapping: str
+    events: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +158,7 @@ TelemetryEvent: TypeAlias = (
     | BatchRetried
     | RecordsDiscarded
     | DestinationDeliveryFailed
+    | EventsReceived
     | ShardAssigned
     | ShardReleased
     | SettlementFailed
@@ -204,21 +218,41 @@ class Counters:
                     case Failed():
                         counts["InvokeErrorCount"] += 1
                         self.last_results[event.mapping] = "PROBLEM: Function call failed"
-                    case Throttled():
+                    case Throttled() | Refused():
                         counts["Throttles"] += 1
                         self.last_results[event.mapping] = "PROBLEM: Function call throttled"
             case BatchRetried():
                 self._counts[event.mapping]["Bisections" if event.parts > 1 else "Retries"] += 1
             case RecordsDiscarded():
-                name = "OnFailureDestinationDeliveredEventCount" if event.destination else "DroppedEventCount"
-                self._counts[event.mapping][name] += event.records
+                self._discarded(event)
             case DestinationDeliveryFailed():
-                self._counts[event.mapping]["OnFailureDestinationDeliveryErrorCount"] += 1
+                self._counts[event.mapping][_DELIVERY_FAILURES[event.role]] += 1
+            case EventsReceived():
+                self._counts[event.mapping]["AsyncEventsReceived"] += event.events
             case MappingCrashed():
                 self._counts[event.mapping]["Crashes"] += 1
                 self.last_results[event.mapping] = f"PROBLEM: {event.error}"
             case _:
                 pass
+
+    def _discarded(self, event: RecordsDiscarded) -> None:
+        counts = self._counts[event.mapping]
+        if event.asynchronous:
+            counts["AsyncEventsDropped"] += event.records
+            if event.condition == Condition.RECURSIVE_INVOCATION.value:
+                counts["RecursiveInvocationsDropped"] += event.records
+        if event.destination is None:
+            counts["DroppedEventCount"] += event.records
+        elif not event.asynchronous:
+            counts["OnFailureDestinationDeliveredEventCount"] += event.records
+
+
+_DELIVERY_FAILURES = {
+    "OnSuccess": "DestinationDeliveryFailures",
+    "OnFailure": "OnFailureDestinationDeliveryErrorCount",
+    "DeadLetterQueue": "DeadLetterErrors",
+    "DeadLetters": "DeadLetterErrors",
+}
 
 
 class LogTelemetry:
@@ -230,7 +264,7 @@ class LogTelemetry:
 
     def emit(self, event: TelemetryEvent) -> None:
         match event:
-            case RecordsPolled():
+            case RecordsPolled() | EventsReceived():
                 pass
             case BatchDelivered():
                 self._delivered(event)
@@ -281,6 +315,28 @@ class LogTelemetry:
             ms=round(event.seconds * 1000, 1),
             **extra,
         )
+
+
+def logger() -> tuple[Any, bool]:
+    """Where log lines go, and whether debug lines do: structlog as the host has configured it.
+
+    Where it has not, the standard logger `streamfn`: a library that prints unasked is a nuisance.
+    """
+    if structlog.is_configured():
+        log = structlog.get_logger("streamfn").bind()
+        asks = getattr(log, "is_enabled_for", None) or getattr(log, "isEnabledFor", None)
+        return log, asks is None or bool(asks(logging.DEBUG))
+    standard = logging.getLogger("streamfn")
+    log = structlog.wrap_logger(
+        standard,
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.processors.format_exc_info,
+            structlog.processors.KeyValueRenderer(key_order=["event"]),
+        ],
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )
+    return log, standard.isEnabledFor(logging.DEBUG)
 
 
 def _name(event: TelemetryEvent) -> str:

@@ -88,12 +88,17 @@ def ends_of(app: App, mapping: EventSourceMapping) -> Ends:
 
 def verify(app: App) -> None:
     """Raises ConfigurationErrors with the problems of all mappings; starting would tell of the first."""
-    from streamfn.config import ConfigurationErrors
+    from streamfn.config import ConfigurationErrors, problems
 
     found: list[ConfigurationError] = []
     for mapping in app.declared.values():
         ends = ends_of(app, mapping)
         found += (*ends.source_problems, *ends.destination_problems)
+    for key in app.event_invoke_configs:
+        try:
+            app.event_plan_of(key)
+        except ConfigurationError as error:
+            found += problems(error)
     if found:
         raise ConfigurationErrors(found)
 
@@ -229,7 +234,7 @@ def _from_yaml(path: Path) -> Target:
     file = load_file(path)
     _at_front(path.parent)
     found: list[ConfigurationError] = []
-    app = App(name=file.name, state_dir=file.state_dir)
+    app = App(name=file.name, state_dir=file.state_dir, dead_letters=file.dead_letters)
     for name in file.functions:
         try:
             _declare(app, file, name)
@@ -241,6 +246,8 @@ def _from_yaml(path: Path) -> Target:
         raise ConfigurationErrors(found)
     for mapping in file.mappings:
         app.declared[mapping.name] = mapping
+    for config in file.event_invoke_configs:
+        app.event_invoke_configs[config.key] = config
     return Target(app, file.logging)
 
 

@@ -206,21 +206,26 @@ def _source(forms: AwsForms) -> tuple[str, str] | None:
 
 def _same_cluster(options: dict[str, Any]) -> dict[str, Any]:
     """AWS's `kafka://topic` for failures is a topic of the source's own cluster: spelled out in full."""
-    name = "on_failure" if "on_failure" in options else "OnFailure"
-    target, source = options.get(name), options.get("source", options.get("Source"))
-    if not isinstance(target, str) or not target.startswith("kafka://"):
-        return options
+    source = options.get("source", options.get("Source"))
+    for option in ("on_failure", "dead_letters"):
+        name = option if option in options else to_pascal(option)
+        target = options.get(name)
+        if isinstance(target, str) and target.startswith("kafka://"):
+            options = {**options, name: _topic_beside(source, target, option)}
+    return options
+
+
+def _topic_beside(source: Any, target: str, option: str) -> str:
     there = urlsplit(target)
     if not there.path.strip("/"):
         if not isinstance(source, str) or not source.startswith("kafka://"):
-            raise _problem("names a topic and no broker", "write kafka://host:9092/topic", "on_failure")
+            raise _problem("names a topic and no broker", "write kafka://host:9092/topic", option)
         here = urlsplit(source)
         how = [item for item in parse_qsl(here.query) if item[0].startswith(_CONNECTION)]
         target = here._replace(path=f"/{there.netloc}", query=urlencode(how, safe=":/")).geturl()
-        options = {**options, name: target}
     if isinstance(source, str) and _topic(source) == _topic(target):
-        raise _problem("is the topic that the mapping reads", "send failures to another topic", "on_failure")
-    return options
+        raise _problem("is the topic that the mapping reads", "send failures to another topic", option)
+    return target
 
 
 _CONNECTION: Final = ("security_protocol", "sasl_", "ssl_", "client_id")

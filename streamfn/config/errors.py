@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic.alias_generators import to_pascal, to_snake
 from pydantic_core import PydanticCustomError
 
-from streamfn.errors import ConfigurationError
+from streamfn.errors import ConfigurationError, MissingExtra
 
 if TYPE_CHECKING:
     from pydantic import BaseModel, ValidationError
@@ -43,6 +43,19 @@ class ConfigurationErrors(ConfigurationError):
 def problems(error: ConfigurationError) -> tuple[ConfigurationError, ...]:
     """The single problems of an error: itself, or those it was made of."""
     return error.errors if isinstance(error, ConfigurationErrors) else (error,)
+
+
+def located(error: ConfigurationError, places: Places, way: Path) -> ConfigurationErrors:
+    """An error with place and field of the option behind it, where it has none of its own."""
+    where, field = places.of(way), spelled(way)
+    return ConfigurationErrors(
+        MissingExtra(found.problem, field=field, where=where, fix=found.fix)
+        if isinstance(found, MissingExtra)
+        else ConfigurationError(
+            found.problem, field=found.field or field, where=found.where or where, fix=found.fix
+        )
+        for found in problems(error)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,13 +132,22 @@ def _pascal(name: str) -> str:
 
 
 def translate(
-    error: ValidationError, model: type[BaseModel], places: Places, *, spell: bool = True
+    error: ValidationError,
+    model: type[BaseModel],
+    places: Places,
+    ways: Mapping[str, Path] | None = None,
+    *,
+    spell: bool = True,
 ) -> list[ConfigurationError]:
-    """What pydantic found, in plain words. `spell`: fields in AWS's spelling, else as in the file."""
+    """What pydantic found, in plain words. `ways`: where fields stand that were not written by their names.
+    `spell`: fields in AWS's spelling, else as in the file.
+    """
     found = []
     for item in error.errors(include_url=False):
         path = _named(item["loc"])
         problem, fix = _words(item, model, path)
+        if ways and path and (way := ways.get(str(path[0]))):
+            path = (*way, *path[1:])
         if not spell:
             name = _dotted(path)
         elif item["type"] == "extra_forbidden":

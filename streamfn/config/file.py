@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from streamfn.config.document import Document, read
+from streamfn.config.ends import DeadLetters
 from streamfn.config.errors import ConfigurationErrors, Places, nearest, translate, wrong
 from streamfn.config.fields import Seconds, Whole
+from streamfn.config.invoking import EventInvokeConfig
 from streamfn.config.mapping import EventSourceMapping, canonical
 from streamfn.errors import ConfigurationError
 
@@ -40,6 +42,8 @@ class FunctionEntry(BaseModel):
     batch: bool = False
     each: Reference | None = None
     memory_size: Annotated[int, Whole(1, 1_000_000)] = 128
+    event_invoke_config: Any = None
+    """As it is written: `AppFile.event_invoke_configs` has it checked."""
 
 
 class LoggingEntry(BaseModel):
@@ -60,6 +64,7 @@ class _Top(BaseModel):
     state_dir: Annotated[str, Field(min_length=1)] = ".streamfn"
     functions: dict[str, Any] = Field(default_factory=dict)
     event_source_mappings: list[Any] = Field(default_factory=list)
+    dead_letters: DeadLetters = None
     logging: LoggingEntry = LoggingEntry()
 
 
@@ -73,6 +78,10 @@ class AppFile(BaseModel):
     state_dir: Path
     functions: Mapping[str, FunctionEntry]
     mappings: tuple[EventSourceMapping, ...]
+    event_invoke_configs: tuple[EventInvokeConfig, ...]
+    """One for each function, version or alias that has its own."""
+    dead_letters: DeadLetters
+    """Of all functions and mappings that say nothing."""
     logging: LoggingEntry
     document: Any
 
@@ -104,6 +113,7 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> AppFile:
         if entry := _function(name, data, document.places, found):
             functions[name] = entry
     mappings = _mappings(top, document.places, found)
+    configs = _event_invoke_configs(top, document.places, found)
     if found:
         raise ConfigurationErrors(sorted(found, key=_line))
     state_dir = Path(top.state_dir).expanduser()
@@ -113,6 +123,8 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> AppFile:
         state_dir=state_dir,
         functions=functions,
         mappings=mappings,
+        event_invoke_configs=configs,
+        dead_letters=top.dead_letters,
         logging=top.logging,
         document=document,
     )
@@ -177,6 +189,51 @@ def _mappings(top: _Top, places: Places, found: list[ConfigurationError]) -> tup
             )
         loaded[mapping.name] = mapping
     return tuple(loaded.values())
+
+
+def _event_invoke_configs(
+    top: _Top, places: Places, found: list[ConfigurationError]
+) -> tuple[EventInvokeConfig, ...]:
+    loaded: dict[str, EventInvokeConfig] = {}
+    for name, field, data, inside in _sets(top, places):
+        try:
+            config = _event_invoke_config(name, data, field, inside)
+        except ConfigurationErrors as error:
+            found += error.errors
+            continue
+        if config.key in loaded:
+            problem, fix = f"options of {config.key} are already declared", "give one of them a Qualifier"
+            found.append(ConfigurationError(problem, field=field, where=inside.of(()), fix=fix))
+        loaded[config.key] = config
+    return tuple(loaded.values())
+
+
+def _sets(top: _Top, places: Places) -> Iterator[tuple[str, str, Any, Places]]:
+    """Every set of options below a function: the function, the field, the set and its places."""
+    for name, entry in top.functions.items():
+        written = entry.get("event_invoke_config") if isinstance(entry, dict) else None
+        field, inside = f"functions.{name}.event_invoke_config", places.under(("functions", canonical(name)))
+        inside = inside.under(("event_invoke_config",))
+        if isinstance(written, list):
+            for index, data in enumerate(written):
+                yield name, f"{field}[{index}]", data, inside.under((index,))
+        elif written is not None:
+            yield name, field, written, inside
+
+
+def _event_invoke_config(name: str, data: Any, field: str, places: Places) -> EventInvokeConfig:
+    if not isinstance(data, dict):
+        problem = "must be a set of names and values, or a list of such sets"
+        raise ConfigurationErrors([ConfigurationError(problem, field=field, where=places.of(()))])
+    named = any(canonical(key) == "function" for key in data)
+    config = EventInvokeConfig.load(data if named else {"function": name, **data}, places)
+    if config.function != name:
+        problem = f"must be {name}, the function that it stands under, not {config.function}"
+        where = places.of(("function",))
+        raise ConfigurationErrors(
+            [ConfigurationError(problem, field="FunctionName", where=where, fix="remove it")]
+        )
+    return config
 
 
 _TEMPLATE = re.compile(rb"^[\"']?(AWSTemplateFormatVersion|Transform|Resources)[\"']?\s*:", re.MULTILINE)

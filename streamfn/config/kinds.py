@@ -48,6 +48,9 @@ _STREAM: Final = ANY_SOURCE | {
     "on_position_lost",
     "revoke_grace",
     "retry_backoff",
+    "dead_letters",
+    "sequenced",
+    "sequenced_limit",
 }
 _QUEUE: Final = ANY_SOURCE | {"maximum_concurrency", "minimum_pollers", "maximum_pollers", "retry_delay"}
 

@@ -13,7 +13,6 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    PlainValidator,
     PrivateAttr,
     ValidationError,
     model_validator,
@@ -21,9 +20,11 @@ from pydantic import (
 from pydantic.alias_generators import to_pascal
 
 from streamfn.config.aws import NAMES, SPELLING, AwsForms, lift, lift_what_loads
-from streamfn.config.errors import ConfigurationErrors, Places, caller, problems, spelled, translate, wrong
+from streamfn.config.checks import refused
+from streamfn.config.ends import DeadLetters, DestinationOption, FunctionName, SourceOption
+from streamfn.config.errors import ConfigurationErrors, Places, caller, located, spelled, translate, wrong
 from streamfn.config.fields import Instant, Seconds, Whole
-from streamfn.config.filters import ListOfFilters, PatternText, refused_filters
+from streamfn.config.filters import ListOfFilters, PatternText
 from streamfn.config.kinds import Kind
 from streamfn.core.policies import (
     Backoff,
@@ -33,8 +34,8 @@ from streamfn.core.policies import (
     StartingPosition,
     WhenDestinationFails,
 )
-from streamfn.errors import ConfigurationError, MissingExtra
-from streamfn.ports import Destination, Filter, Source, Subscription
+from streamfn.errors import ConfigurationError
+from streamfn.ports import Filter, Subscription
 
 DEFAULT_CONCURRENCY = 10
 """Batches in flight where neither the order of a shard nor an option limits them."""
@@ -67,22 +68,6 @@ class RetryBackoff(BaseModel):
     cap: Annotated[float, Seconds(0, 86_400)] = 60.0
 
 
-def _function_name(value: str) -> str:
-    """The bare name, out of any of the forms that AWS takes."""
-    name = value
-    if ":" in value:
-        parts = value.split(":")
-        at = parts.index("function") + 1 if "function" in parts else 0
-        name, qualifier = parts[at] if at < len(parts) else "", parts[at + 1 :]
-        if qualifier not in ([], ["$LATEST"]):
-            raise wrong(
-                f"versions and aliases ({':'.join(qualifier)}) are not supported yet", f"write {name}"
-            )
-    if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
-        raise wrong(f"{value!r} is no function's name: 1 to 64 letters, digits, - or _")
-    return name
-
-
 def _no_name(value: Any) -> Any:
     return "" if value is None else value
 
@@ -90,28 +75,6 @@ def _no_name(value: Any) -> Any:
 def _mapping_name(value: str) -> str:
     if value and not re.fullmatch(r"[A-Za-z0-9._-]{1,140}", value):
         raise wrong(f"{value!r} is no name: 1 to 140 letters, digits, ., - or _")
-    return value
-
-
-def _source(value: Any) -> Any:
-    if isinstance(value, str):
-        if not re.match(r"[a-z][a-z0-9+.-]*:", value):
-            raise wrong(f"{value!r} is no URI", "write its kind first, such as local:flights")
-    elif not (hasattr(value, "shards") or hasattr(value, "open")):
-        raise wrong(f"must be a URI or a source, not {value!r}", "write a URI such as local:flights")
-    return value
-
-
-def _destination(value: Any) -> Any:
-    if value == "":
-        return None
-    if isinstance(value, str):
-        if not re.match(r"[a-z][a-z0-9+.-]*:", value):
-            raise wrong(f"{value!r} is no URI", "write its kind first, such as file:dead-letters.jsonl")
-    elif value is not None and not hasattr(value, "send"):
-        raise wrong(
-            f"must be a URI or a destination, not {value!r}", "write a URI such as local:dead-letters"
-        )
     return value
 
 
@@ -133,8 +96,8 @@ class EventSourceMapping(BaseModel):
 
     model_config = ConfigDict(**SPELLING, title="EventSourceMapping")
 
-    function: Annotated[str, AfterValidator(_function_name)] = Field(alias="FunctionName")
-    source: Annotated[str | Source, PlainValidator(_source)]
+    function: FunctionName = Field(alias="FunctionName")
+    source: SourceOption
     """A URI, or a Source object. Also EventSourceArn, or SelfManagedEventSource with Topics."""
     name: Annotated[str, BeforeValidator(_no_name), AfterValidator(_mapping_name)] = ""
     """Unique in its app; part of the consumer group, so a new name begins anew. Else `function-source`."""
@@ -145,7 +108,7 @@ class EventSourceMapping(BaseModel):
     starting_position: Annotated[StartingPosition | None, BeforeValidator(_position)] = None
     """Not given: TRIM_HORIZON, so that nothing is missed."""
     starting_position_timestamp: Instant | None = None
-    on_failure: Annotated[str | Destination | None, PlainValidator(_destination)] = None
+    on_failure: DestinationOption = None
     """A URI or a Destination object: short for DestinationConfig.OnFailure.Destination."""
     maximum_record_age_in_seconds: Annotated[int, Whole(60, 604_800, or_infinite=True)] = -1
     maximum_retry_attempts: Annotated[int, Whole(0, 10_000, or_infinite=True)] = -1
@@ -177,6 +140,14 @@ class EventSourceMapping(BaseModel):
     """Streams: the delays between tries, which AWS does not tell."""
     retry_delay: Annotated[float, Seconds(0, 43_200)] | None = None
     """Queues: seconds until a failed message comes again. Else, as on AWS, its visibility timeout decides."""
+    dead_letters: DeadLetters = None
+    """Streams: where every record given up is kept too, whole, as a dead letter. None: as the app has it."""
+    sequenced: bool = False
+    """With ordering key: once a record is given up, later ones of its key are parked behind it and released
+    in order after its redrive.
+    """
+    sequenced_limit: Annotated[int, Whole(1, 10_000_000)] = 100_000
+    """Records parked at most."""
 
     _places: Places = PrivateAttr(default_factory=Places)
 
@@ -273,45 +244,12 @@ class EventSourceMapping(BaseModel):
 
         Raises ConfigurationErrors with all problems.
         """
-        refused = self.model_fields_set - kind.takes
-        by_name = {_aws(name): name for name in refused if getattr(self, name) != self.default(name)}
-        found = [self._refused(by_name[name], kind) for name in sorted(by_name)]
-        size, window = self._batch_size(kind), self._window(kind)
-        if size > kind.largest_batch:
-            found.append(
-                self._problem(
-                    "batch_size", f"must be 1 to {kind.largest_batch} for a {kind.name}, not {size}"
-                )
-            )
-        elif not kind.is_stream and size > 10 and window < 1:
-            found.append(
-                self._problem(
-                    "batch_size",
-                    "Maximum batch window in seconds must be greater than 0 "
-                    "if maximum batch size is greater than 10",
-                    "set MaximumBatchingWindowInSeconds to 1 or more, or BatchSize to 10 or less",
-                )
-            )
-        found += refused_filters(self.filters, kind, self._places)
-        if kind.is_stream:
-            found += self._check_position(kind, now)
-            found += self._check_ordering(kind)
-        else:
-            found += self._check_pollers(kind)
-        if found:
+        if found := refused(self, kind, self._places, now):
             raise ConfigurationErrors(found)
 
     def located(self, error: ConfigurationError, option: str) -> ConfigurationErrors:
         """An error that an end of the mapping raised, with place and field of the option behind it."""
-        place, field = self._places.of((option,)), spelled((option,))
-        return ConfigurationErrors(
-            ConfigurationError(
-                found.problem, field=found.field or field, where=found.where or place, fix=found.fix
-            )
-            if not isinstance(found, MissingExtra)
-            else MissingExtra(found.problem, field=field, where=place, fix=found.fix)
-            for found in problems(error)
-        )
+        return located(error, self._places, (option,))
 
     def batch_policy(self, kind: Kind) -> BatchPolicy:
         """When a batch is closed."""
@@ -364,82 +302,6 @@ class EventSourceMapping(BaseModel):
         window = self.maximum_batching_window_in_seconds
         return kind.window if window is None else float(window)
 
-    def _check_position(self, kind: Kind, now: float | None) -> list[ConfigurationError]:
-        at, timestamp = self.starting_position, self.starting_position_timestamp
-        if at in kind.refuses:
-            arn = (self.source if isinstance(self.source, str) else self.source.name).partition("?")[0]
-            positions = [
-                name for name, one in StartingPosition.__members__.items() if one not in kind.refuses
-            ]
-            return [
-                self._problem(
-                    "starting_position",
-                    f"Unsupported starting position for arn type: {arn}",
-                    f"set one of {', '.join(sorted(positions))}",
-                )
-            ]
-        timed = at is StartingPosition.AT_TIMESTAMP
-        name = "starting_position_timestamp"
-        if timed and timestamp is None:
-            return [
-                self._problem(name, "is required with StartingPosition AT_TIMESTAMP", "give epoch seconds")
-            ]
-        if timestamp is not None and not timed:
-            return [
-                self._problem(name, "goes with StartingPosition AT_TIMESTAMP only", "set that, or remove it")
-            ]
-        if timestamp is not None and now is not None and timestamp > now:
-            return [self._problem(name, "must not be in the future")]
-        return []
-
-    def _check_ordering(self, kind: Kind) -> list[ConfigurationError]:
-        shard = (self.ordering or Ordering.SHARD) is Ordering.SHARD
-        if shard and self.maximum_concurrency is not None:
-            return [
-                self._problem(
-                    "maximum_concurrency",
-                    "goes with ordering key or none: with ordering shard, one batch of a shard is in flight",
-                    "set ordering: key, or remove it",
-                )
-            ]
-        if not shard and self.parallelization_factor > 1 and "parallelization_factor" in kind.takes:
-            return [
-                self._problem(
-                    "parallelization_factor",
-                    "goes with ordering shard only",
-                    "set MaximumConcurrency instead",
-                )
-            ]
-        return []
-
-    def _check_pollers(self, kind: Kind) -> list[ConfigurationError]:
-        """Developer Guide: services-sqs-configure, services-sqs-scaling."""
-        least, most = self.minimum_pollers, self.maximum_pollers
-        found: list[tuple[str, str, str]] = []
-        for name, value, top in (("minimum_pollers", least, 200), ("maximum_pollers", most, 2000)):
-            if value == 1:
-                problem = f"{to_pascal(name)} must be 2 to {top} for a {kind.name}, not 1"
-                found.append((name, problem, "set MaximumConcurrency instead, and remove it"))
-        if least is not None and most is not None and least > most:
-            problem = f"MaximumPollers, {most}, is less than MinimumPollers, {least}"
-            found.append(("maximum_pollers", problem, f"set MaximumPollers to {least} or more"))
-        if self._is_provisioned and self.maximum_concurrency is not None:
-            name = "minimum_pollers" if least is not None else "maximum_pollers"
-            found.append((name, "does not go with ScalingConfig.MaximumConcurrency", "keep one of the two"))
-        return [self._problem(*problem) for problem in found]
-
-    def _refused(self, name: str, kind: Kind) -> ConfigurationError:
-        if name in kind.not_yet:
-            return self._problem(name, f"not supported yet for a {kind.name}", "remove it")
-        return self._problem(
-            name,
-            f"Unsupported {_aws(name)} parameter for given event source mapping type.",
-            f"a {kind.name} does not take it: remove it{_INSTEAD.get((name, kind.name), '')}",
-        )
-
-    def _problem(self, name: str, problem: str, fix: str = "") -> ConfigurationError:
-        return ConfigurationError(problem, field=_aws(name), where=self._places.of((name,)), fix=fix)
-
 
 _CREATE_ONLY = (
     "name",
@@ -448,26 +310,6 @@ _CREATE_ONLY = (
     "starting_position_timestamp",
     "consumer_group_id",
 )
-
-_INSTEAD = {
-    ("parallelization_factor", "Kafka topic"): ", or set ordering: key and MaximumConcurrency",
-    ("on_failure", "queue"): " and give the queue a dead-letter queue",
-    ("on_failure", "FIFO queue"): " and give the queue a dead-letter queue",
-    ("maximum_retry_attempts", "queue"): " and set the queue's maximum receive count",
-    ("maximum_retry_attempts", "FIFO queue"): " and set the queue's maximum receive count",
-}
-
-
-_AWS = {
-    "on_failure": "DestinationConfig",
-    "minimum_pollers": "ProvisionedPollerConfig",
-    "maximum_pollers": "ProvisionedPollerConfig",
-}
-
-
-def _aws(name: str) -> str:
-    """A field as AWS has it; for our own, as it would."""
-    return _AWS.get(name) or spelled((name,))
 
 
 def canonical(key: str) -> str:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import anyio
 
+from streamfn.engine.individual import Asynchronous, Individual
 from streamfn.engine.polling import Polling
 from streamfn.engine.routing import Router
-from streamfn.engine.settling import Cumulative, Individual
+from streamfn.engine.settling import Cumulative
 from streamfn.engine.worker import Worker
 from streamfn.ports import (
     Assigned,
     Clock,
+    EventSource,
     QueueShard,
     QueueSource,
     Reason,
@@ -78,7 +80,7 @@ class Mapping:
     @property
     def lag(self) -> int | None:
         """Records that wait in the source, as far as known."""
-        if self._pollers:
+        if self._pollers or self._queues:
             return next((shard.depth for shard in self._queues.values()), None)
         lags = [shard.lag for shard in self._streams.values()]
         known = [lag for lag in lags if lag is not None]
@@ -96,7 +98,9 @@ class Mapping:
         """
         source = self.plan.source
         async with anyio.create_task_group() as self._tasks:
-            if is_queue(source):
+            if self.plan.delivery.asynchronous:
+                await self._serve(cast("EventSource", source))
+            elif is_queue(source):
                 self._polling = Polling(self.plan, self._pool, partial(self._add_poller, source))
                 self._polling.fill()
             else:
@@ -162,6 +166,20 @@ class Mapping:
         with anyio.move_on_after(self.plan.revoke_grace):
             await worker.ended.wait()
         worker.cut()
+
+    # ---------------------------------------------------------------------------------------- events
+
+    async def _serve(self, source: EventSource) -> None:
+        """One worker reads the event queue, and delivers as many events at a time as the function may run."""
+        async with source.open() as shard:
+            worker = self._worker(shard, Asynchronous(shard, self.plan, self._telemetry))
+            self._workers[shard.id], self._queues[shard.id] = worker, shard
+            try:
+                if self._draining:
+                    worker.drain()
+                await worker.run()
+            finally:
+                del self._workers[shard.id], self._queues[shard.id]
 
     # ---------------------------------------------------------------------------------------- queues
 

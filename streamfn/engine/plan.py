@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from streamfn.core.events import EventShape
+    from streamfn.core.letters import Origin
     from streamfn.functions import FunctionSpec
     from streamfn.ports import Destination, Filter, Source, Subscription
 
@@ -43,7 +44,17 @@ class MappingPlan:
     """Queues: pollers that wait for messages while there are none."""
     filter: Callable[[EventShape], Filter] | None = None
     """Which records of a shard are for the function, by how the shard shows them."""
+    on_success: Destination | None = None
+    """Asynchronous invocations."""
     on_failure: Destination | None = None
+    dead_letter_queue: Destination | None = None
+    """Asynchronous invocations: takes the event alone."""
+    dead_letters: Destination | None = None
+    """Takes all that is known of each record that is given up."""
+    dead_letters_always: bool = True
+    """False: only what no other destination took."""
+    origin: Origin | None = None
+    """What dead letters say of where they come from."""
     when_destination_fails: WhenDestinationFails = WhenDestinationFails.BLOCK
     retry_delay: float | None = None
     """Queues: seconds until a failed record comes again; None: when its visibility timeout is over, as on

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from streamfn.core.checkpoints import CheckpointTracker, Held, Progress
 from streamfn.core.policies import Ordering
-from streamfn.engine.signal import Signal
+from streamfn.core.records import Batch
 from streamfn.errors import ShardLost, SourceError
-from streamfn.ports import Checkpoint, QueueShard, StreamShard, Telemetry
+from streamfn.ports import Checkpoint, StreamShard, Telemetry
 from streamfn.telemetry import SettlementFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
     from streamfn.core.delivery import Decision
-    from streamfn.core.records import Batch, Record
+    from streamfn.core.records import Record
     from streamfn.engine.plan import MappingPlan
 
 
@@ -57,6 +57,16 @@ class Settler(Protocol):
 
     async def expose(self, batch: Batch) -> None:
         """Writes down that a suspect batch is about to be delivered."""
+
+    @property
+    def recalls(self) -> bool:
+        """Whether records may come with a past."""
+
+    def recalled(self, record: Record) -> Batch | None:
+        """The record as a batch with its past, if it has one: it goes on counting, on its own."""
+
+    def died(self, batch: Batch) -> bool:
+        """Whether a process ended while it ran the function on this batch alone."""
 
     async def forget(self, records: Sequence[Record]) -> None:
         """The records were read and never delivered, or were cut off: not an attempt."""
@@ -199,6 +209,18 @@ class Cumulative:
             except (ShardLost, OSError, SourceError) as error:
                 self._report("commit", error)
 
+    @property
+    def recalls(self) -> bool:
+        return bool(self.inherited.held)
+
+    def recalled(self, record: Record) -> Batch | None:
+        held = self.held_at(record.position)
+        return None if held is None else Batch((record,), self._shard.shape, held.attempt)
+
+    def died(self, batch: Batch) -> bool:
+        """What an earlier owner died of is settled before anything else is read."""
+        return False
+
     def held_at(self, position: int) -> Held | None:
         """A batch of an earlier owner that began here and had failed."""
         return self._held.get(position)
@@ -235,125 +257,6 @@ class Cumulative:
             if checkpoint != self._written:
                 await self._shard.commit(checkpoint)
                 self._written, self._written_at = checkpoint, asyncio.get_running_loop().time()
-
-    def _report(self, action: str, error: BaseException) -> None:
-        reason = f"{type(error).__name__}: {error}"
-        self._telemetry.emit(SettlementFailed(self._plan.name, self._shard.id, action, reason))
-
-
-class Individual:
-    """Queues: each record is acknowledged or released, and kept hidden for as long as it is here.
-
-    Records are acknowledged beside the next read, one such request at a time. Not in FIFO queues, which give
-    no more of a group until it is done.
-    """
-
-    def __init__(self, shard: QueueShard, plan: MappingPlan, telemetry: Telemetry) -> None:
-        self._shard = shard
-        self._plan = plan
-        self._telemetry = telemetry
-        self._beside = plan.delivery.ordering is not Ordering.KEY
-        self._here: dict[int, Record] = {}
-        self._done: Sequence[Record] = ()
-        """Being acknowledged."""
-        self._acked = Signal()
-        self._start: Start
-        self._hiding = asyncio.Lock()
-        """No record is hidden after it was released."""
-        self.congested = False
-
-    @property
-    def unresolved(self) -> int:
-        return len(self._here)
-
-    async def open(self) -> None:
-        """Nothing to do: the queue knows all."""
-
-    def begin(self, start: Start) -> None:
-        self._start = start
-        start(self._keep_hidden)
-
-    async def _keep_hidden(self) -> None:
-        # A third of the timeout leaves time for two failed tries before anything comes back.
-        pause = max(self._shard.visibility_timeout / 3, 0.5)
-        while True:
-            await asyncio.sleep(pause)
-            async with self._hiding:
-                if self._here:
-                    try:
-                        await self._shard.extend(list(self._here.values()), self._shard.visibility_timeout)
-                    except (OSError, SourceError) as error:
-                        self._report("extend", error)
-
-    def track(self, records: Sequence[Record]) -> Sequence[Record]:
-        self._here.update((id(record), record) for record in records)
-        return records
-
-    async def resolve(self, records: Sequence[Record]) -> None:
-        if records:
-            await self._settled()
-            self._done = records
-            if self._beside:
-                self._start(self._ack)
-            else:
-                await self._ack()
-
-    async def _ack(self) -> None:
-        try:
-            await self._shard.ack(self._done)
-        except (OSError, SourceError) as error:
-            self._report("ack", error)
-        # Kept hidden until then: an acknowledgement may have to be tried again and again.
-        self._let_go(self._done)
-        self._done = ()
-        self._acked.set()
-
-    async def _settled(self) -> None:
-        """What is done is acknowledged."""
-        if self._done:
-            self._acked.clear()
-            await self._acked.wait()
-
-    async def settle(self, taken: Batch, decision: Decision) -> tuple[Batch, ...]:
-        done = list(decision.done)
-        for discard in decision.discard:
-            done.extend(discard.batch.records)
-        await self.resolve(done)
-        again = []
-        for part in decision.retry:
-            if part.throttles:
-                again.append(part)
-            else:
-                delay = self._plan.retry_delay
-                # Released with 0 it would count as never received, and its dead-letter queue never get it.
-                await self._release(part.records, delay if delay is None else max(delay, 0.001))
-        return tuple(again)
-
-    async def expose(self, batch: Batch) -> None:
-        """Nothing to do: the queue counts receives itself."""
-
-    async def forget(self, records: Sequence[Record]) -> None:
-        await self._settled()
-        await self._release(records, 0.0)
-
-    async def close(self, *, lost: bool) -> None:
-        if self._done:  # It was cut off.
-            await self._ack()
-        await self._release(list(self._here.values()), 0.0)
-
-    async def _release(self, records: Sequence[Record], delay: float | None) -> None:
-        if not records:
-            return
-        self._let_go(records)
-        async with self._hiding:
-            try:
-                await self._shard.release(records, delay)
-            except (OSError, SourceError) as error:
-                self._report("release", error)
-
-    def _let_go(self, records: Sequence[Record]) -> None:
-        for record in records:
-            self._here.pop(id(record), None)
 
     def _report(self, action: str, error: BaseException) -> None:
         reason = f"{type(error).__name__}: {error}"

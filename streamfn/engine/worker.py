@@ -18,7 +18,8 @@ import anyio
 
 from streamfn.core.delivery import Decision, decide, screen
 from streamfn.core.lanes import Lanes, ShardLanes, lanes_for
-from streamfn.core.outcomes import Cause, Failed, Outcome
+from streamfn.core.lineage import TRACE_HEADER, Trace
+from streamfn.core.outcomes import Cause, Condition, Failed, Outcome, Refused
 from streamfn.core.policies import Ordering
 from streamfn.core.records import Batch, Record
 from streamfn.engine.settling import Cumulative
@@ -35,11 +36,11 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
+    from streamfn.engine.individual import Individual
     from streamfn.engine.plan import MappingPlan
     from streamfn.engine.polling import Poller
     from streamfn.engine.pool import Pool
     from streamfn.engine.routing import Router
-    from streamfn.engine.settling import Individual
 
 READ_WAIT = 60.0
 """Seconds that one read of a stream waits for records. A drain ends it where reads can be cancelled."""
@@ -60,6 +61,8 @@ _MOST_UNRESOLVED = 20_000
 
 _TURN = 0.01
 """Seconds that a runner may go on before it lets the other tasks of the loop have a turn."""
+
+_DIED = Failed("Runtime.ExitError", "the process ended while it ran the function", cause=Cause.CRASH)
 
 
 class Worker:
@@ -95,7 +98,9 @@ class Worker:
         factor = 1 if poller else plan.parallelization_factor
         ordering = Ordering.SHARD if poller else plan.delivery.ordering
         self._lanes: Lanes = lanes_for(ordering, factor, plan.batching, shard.shape)
-        room = max(_READ_AHEAD, 2 * plan.batching.batch_size * self._runners_allowed)
+        room = 2 * plan.batching.batch_size * self._runners_allowed
+        if not plan.delivery.asynchronous:  # Of events, others may take what this worker is not about to.
+            room = max(_READ_AHEAD, room)
         self._most_unresolved = min(room, max(_MOST_UNRESOLVED, 2 * plan.batching.batch_size))
         self._runners = 0
         self._idle: list[Future[None]] = []
@@ -209,17 +214,15 @@ class Worker:
 
     def _take_in(self, records: Sequence[Record]) -> None:
         now = self._now()
-        if (
-            self._runners_allowed > 1
-            and isinstance(self._settler, Cumulative)
-            and self._settler.inherited.held
-        ):
-            held_at = self._settler.held_at
+        if self._settler.recalls and (self._runners_allowed > 1 or self._plan.delivery.asynchronous):
+            fresh: list[Record] = []
             for record in records:
-                # What had failed under an earlier owner goes on counting, on its own.
-                if (held := held_at(record.position)) is not None:
-                    self._lanes.hold(Batch((record,), self._shard.shape, held.attempt), now)
-            records = [record for record in records if held_at(record.position) is None]
+                batch = self._settler.recalled(record)
+                if batch is None:
+                    fresh.append(record)
+                else:
+                    self._lanes.hold(batch, now)
+            records = fresh
         if records:
             self._lanes.add(records, now)
         self._wake()
@@ -247,10 +250,7 @@ class Worker:
         lanes.hold(Batch(records[:size], self._shard.shape, attempt, suspect=probing), self._now())
         lanes.add(records[size:], self._now())
         if died_delivering and held is not None and (taken := lanes.take(self._now())) is not None:
-            why = "the process ended while it ran the function"
-            await self._carry_out(
-                lanes, taken, self._decide(taken, Failed("Runtime.ExitError", why, cause=Cause.CRASH))
-            )
+            await self._carry_out(lanes, taken, self._decide(taken, _DIED), self._context(taken))
         await self._deliver_alone(lanes, suspect=probing)
 
     async def _first_records(self, limit: int) -> list[Record]:
@@ -361,11 +361,15 @@ class Worker:
     async def _deliver(self, lanes: Lanes, taken: Batch, *, suspect: bool = False) -> None:
         self.in_flight += len(taken)
         try:
+            refused = self._refusal(taken)
+            if refused is not None:
+                await self._carry_out(lanes, taken, self._decide(taken, refused), self._context(taken))
+                return
             if not self._pool.try_acquire():
                 await self._pool.acquire()
             if self._poller is not None:
                 self._poller.begins()
-            context = Context(self._plan.function, self._now() + self._plan.function.timeout)
+            context = self._context(taken)
             try:
                 decision = await self._invoke(replace(taken, suspect=True) if suspect else taken, context)
             finally:
@@ -380,14 +384,41 @@ class Worker:
             self._room_made.set()
             self._resting.set()
 
+    def _context(self, batch: Batch) -> Context:
+        """What the function is told. An event's invocations have its request id, and go on in its chain."""
+        function = self._plan.function
+        deadline = self._now() + function.timeout
+        if not self._plan.delivery.asynchronous:
+            return Context(function, deadline)
+        event = batch[0]
+        trace = None
+        for name, value in event.headers:
+            if name == TRACE_HEADER:
+                trace = Trace.parse(value.decode("utf-8", "replace"))
+        return Context(function, deadline, event.id, trace)
+
+    def _refusal(self, batch: Batch) -> Refused | None:
+        """Why an event is not delivered at all, however often it would be tried."""
+        if not self._plan.delivery.asynchronous:
+            return None
+        if self._pool.limit == 0:
+            return Refused(Condition.ZERO_RESERVED_CONCURRENCY)
+        trace = self._context(batch).trace if batch[0].headers else None
+        if trace is not None and trace.loops(self._plan.function.arn):
+            return Refused(Condition.RECURSIVE_INVOCATION)
+        return None
+
     async def _invoke(self, batch: Batch, context: Context) -> Decision:
         live, gone = screen(batch, self._plan.delivery, self._plan.batching.payload_limit, self._clock())
         if live is None:
             return Decision(discard=gone)
-        if live.suspect:
-            await self._settler.expose(live)
         begun = self._now()
-        outcome: Outcome = await self._call(live, context)
+        if self._settler.died(live):
+            outcome: Outcome = _DIED
+        else:
+            if live.suspect:
+                await self._settler.expose(live)
+            outcome = await self._call(live, context)
         if self._poller is not None:
             self._poller.answered(outcome)
         decision = self._decide(live, outcome)
@@ -403,15 +434,15 @@ class Worker:
                 outcome,
             )
         )
+        if decision.done and self._router.tells_of_success:
+            await self._router.succeeded(live, outcome, context)
         return replace(decision, discard=(*gone, *decision.discard)) if gone else decision
 
     def _decide(self, batch: Batch, outcome: Outcome) -> Decision:
         jitter = self._random.uniform(0.5, 1.0)
         return decide(batch, outcome, self._plan.delivery, self._clock(), jitter)
 
-    async def _carry_out(
-        self, lanes: Lanes, taken: Batch, decision: Decision, context: Context | None = None
-    ) -> None:
+    async def _carry_out(self, lanes: Lanes, taken: Batch, decision: Decision, context: Context) -> None:
         """Sends off what is given up, settles, and lets the lanes go on or wait."""
         if decision.discard:
             await self._settler.resolve(decision.done)

@@ -7,6 +7,10 @@ the environment's STREAMFN_STATE_DIR, or `.streamfn`.
 
 from streamfn.local.broker import Broker as Broker
 from streamfn.local.destination import LocalDestination as LocalDestination
+from streamfn.local.events import LocalEvents as LocalEvents
+from streamfn.local.functions import FunctionDestination as FunctionDestination
+from streamfn.local.letters import LocalFetcher as LocalFetcher
+from streamfn.local.letters import LocalLetters as LocalLetters
 from streamfn.local.messages import QueueMessage as QueueMessage
 from streamfn.local.queues import QueueOptions as QueueOptions
 from streamfn.local.source import LocalQueue as LocalQueue

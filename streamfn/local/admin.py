@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from streamfn.stores.database import Transaction
 
 
+_PEEK_BYTES = 16 * 1024 * 1024
+"""One look at a queue stops after so many bytes."""
+
+
 @dataclass(frozen=True, slots=True)
 class GroupStatus:
     """Readers of a stream that share their checkpoints."""
@@ -82,8 +86,57 @@ async def peek(broker: Broker, name: str, *, limit: int = 100, after: int = 0) -
     """Messages of a queue in the order they came, those in flight too; nothing changes.
 
     `after` is the `receipt.id` of the last one seen. `receive_count` is how often each was received so far.
+    Of large ones it gives fewer at once; none means that there are no more.
     """
     return await broker.database.read(lambda connection: _peek(connection, name, limit, after))
+
+
+async def has_stream(broker: Broker, name: str) -> bool:
+    return await broker.database.read(lambda connection: streams.find(connection, name) is not None)
+
+
+async def has_queue(broker: Broker, name: str) -> bool:
+    return await broker.database.read(lambda connection: queues.find(connection, name) is not None)
+
+
+async def count_stream(broker: Broker, name: str) -> int:
+    """Records of a stream."""
+    return await broker.database.read(
+        lambda connection: sum(
+            streams.latest(connection, shard) - streams.horizon(connection, shard)
+            for shard in _stream(connection, name).shards
+        )
+    )
+
+
+async def count(broker: Broker, name: str) -> int:
+    """Messages of a queue, those in flight too."""
+
+    def work(connection: sqlite3.Connection) -> int:
+        row = connection.execute(
+            "SELECT messages FROM queues WHERE id = ?", (_queue(connection, name).id,)
+        ).fetchone()
+        return int(row[0])
+
+    return await broker.database.read(work)
+
+
+async def ends(broker: Broker, name: str) -> Sequence[int]:
+    """The last position of each shard of a stream; -1 where nothing was ever put."""
+    return await broker.database.read(
+        lambda connection: [streams.latest(connection, shard) for shard in _stream(connection, name).shards]
+    )
+
+
+async def last(broker: Broker, name: str) -> int:
+    """The `receipt.id` of the last message that came to a queue, wherever it is now."""
+
+    def work(connection: sqlite3.Connection) -> int:
+        queue = _queue(connection, name)
+        row = connection.execute("SELECT next FROM queues WHERE id = ?", (queue.id,)).fetchone()
+        return queue.id * PER_PARENT + int(row[0]) - 1
+
+    return await broker.database.read(work)
 
 
 async def purge_stream(broker: Broker, name: str) -> int:
@@ -108,6 +161,21 @@ async def delete_messages(broker: Broker, name: str, message_ids: Collection[str
     def work(transaction: Transaction) -> int:
         queue = _queue(transaction.connection, name)
         return messages.remove(transaction, queue, _numbers(transaction.connection, queue, message_ids))
+
+    return await broker.database.write(work)
+
+
+async def delete_numbers(broker: Broker, name: str, numbers: Sequence[int]) -> int:
+    """Removes messages by their `receipt.id`, in flight or not: how many there were. No two messages ever
+    have the same.
+    """
+
+    def work(transaction: Transaction) -> int:
+        queue = queues.find(transaction.connection, name)
+        if queue is None:
+            return 0
+        own = [number for number in numbers if number // PER_PARENT == queue.id]
+        return messages.remove(transaction, queue, own)
 
     return await broker.database.write(work)
 
@@ -140,7 +208,7 @@ async def redrive(
 def _stream(connection: sqlite3.Connection, name: str) -> Stream:
     stream = streams.find(connection, name)
     if stream is None:
-        raise ConfigurationError(f"there is no local:{name}", fix="`streamfn dlq ls` lists what there is")
+        raise ConfigurationError(f"there is no local:{name}", fix="`streamfn dlq stores` lists what there is")
     return stream
 
 
@@ -148,7 +216,7 @@ def _queue(connection: sqlite3.Connection, name: str) -> Queue:
     queue = queues.find(connection, name)
     if queue is None:
         raise ConfigurationError(
-            f"there is no local:queue/{name}", fix="`streamfn dlq ls` lists what there is"
+            f"there is no local:queue/{name}", fix="`streamfn dlq stores` lists what there is"
         )
     return queue
 
@@ -225,10 +293,17 @@ def _peek(connection: sqlite3.Connection, name: str, limit: int, after: int) -> 
     rows = connection.execute(
         f"SELECT {messages.MESSAGE} FROM messages WHERE id > ? AND id < ? ORDER BY id LIMIT ?",
         (max(after, queue.id * PER_PARENT), (queue.id + 1) * PER_PARENT, limit),
-    ).fetchall()
-    records = [messages.record_of(row, 0, 0.0, fifo=queue.fifo) for row in rows]
-    for record in records:
+    )
+    records: list[QueueRecord] = []
+    size = 0
+    for row in rows:
+        record = messages.record_of(row, 0, 0.0, fifo=queue.fifo)
         record.receive_count -= 1  # it was not received by this
+        records.append(record)
+        size += len(record.value)
+        if size >= _PEEK_BYTES:
+            break
+    rows.close()
     return records
 
 

@@ -69,8 +69,8 @@ def send(transaction: Transaction, queue: Queue, messages: Sequence[QueueMessage
     appended.
     """
     fifo = queue.fifo
-    ids = _new_ids(len(messages))
-    rows: list[_Row] = []
+    ids = new_ids(len(messages))
+    rows: list[Row] = []
     for index, message in enumerate(messages):
         key, delay, name = message.key, message.delay, None
         if fifo:
@@ -91,11 +91,11 @@ def send(transaction: Transaction, queue: Queue, messages: Sequence[QueueMessage
                 message.body,
             )
         )
-    _append(transaction, queue, rows)
+    append(transaction, queue, rows)
     return ids
 
 
-def _new_ids(count: int) -> list[str]:
+def new_ids(count: int) -> list[str]:
     """Random UUIDs, of version 4. Asking the system once is what makes them cheap."""
     digits = os.urandom(16 * count).hex()
     return [
@@ -104,11 +104,12 @@ def _new_ids(count: int) -> list[str]:
     ]
 
 
-_Row = tuple[float, str, float, bytes | None, str | None, str | None, bytes | None, bytes]
+Row = tuple[float, str, float, bytes | None, str | None, str | None, bytes | None, bytes]
 """visible_at, message_id, sent_at, key, deduplication_id, source, headers, value."""
 
 
-def _append(transaction: Transaction, queue: Queue, rows: Sequence[_Row]) -> None:
+def append(transaction: Transaction, queue: Queue, rows: Sequence[Row]) -> None:
+    """Appends rows as they are. Raises OSError(ENOENT) where the queue was deleted."""
     connection = transaction.connection
     found = connection.execute(
         "SELECT next FROM queues WHERE id = ? AND name = ?", (queue.id, queue.name)
@@ -128,7 +129,7 @@ def _append(transaction: Transaction, queue: Queue, rows: Sequence[_Row]) -> Non
             [(queue.id, row[3], row[0]) for row in rows],
         )
     connection.execute("UPDATE queues SET next = next + ? WHERE id = ?", (len(rows), queue.id))
-    _changed(transaction, queue, len(rows))
+    changed(transaction, queue, len(rows))
 
 
 def _deduplication_id(queue: Queue, message: QueueMessage) -> str | None:
@@ -281,7 +282,7 @@ def move(
 ) -> None:
     """Appends messages of another queue under their ids, never received; the others stay where they are."""
     group = pack_text(NO_GROUP) if target.fifo else None
-    _append(
+    append(
         transaction,
         target,
         [(now, row[4], row[5], row[6] or group, row[7], source, row[9], row[10]) for row in rows],
@@ -299,7 +300,7 @@ def remove(transaction: Transaction, queue: Queue, numbers: Sequence[int]) -> in
             groups.add(row[0])
             gone += 1
     _refresh(connection, queue, groups)
-    _changed(transaction, queue, -gone)
+    changed(transaction, queue, -gone)
     return gone
 
 
@@ -343,7 +344,7 @@ def extend(
 
 def _settled(transaction: Transaction, queue: Queue, receipts: Sequence[Receipt], messages: int) -> None:
     _refresh(transaction.connection, queue, {receipt.group for receipt in receipts})
-    _changed(transaction, queue, messages)
+    changed(transaction, queue, messages)
 
 
 def _refresh(connection: sqlite3.Connection, queue: Queue, groups: Iterable[bytes | None]) -> None:
@@ -359,7 +360,8 @@ def _refresh(connection: sqlite3.Connection, queue: Queue, groups: Iterable[byte
     connection.executemany("DELETE FROM message_groups WHERE queue = ? AND key = ? AND ready_at = -1", keys)
 
 
-def _changed(transaction: Transaction, queue: Queue, messages: int) -> None:
+def changed(transaction: Transaction, queue: Queue, messages: int) -> None:
+    """Tells those who wait for the queue that so many messages came, or went."""
     transaction.connection.execute(
         "UPDATE queues SET messages = messages + ?, changed = ? WHERE id = ?",
         (messages, transaction.stamp, queue.id),
@@ -390,5 +392,5 @@ def purge(transaction: Transaction, queue: Queue) -> int:
         "DELETE FROM messages WHERE id >= ? AND id < ?", (queue.id * PER_PARENT, (queue.id + 1) * PER_PARENT)
     ).rowcount
     connection.execute("DELETE FROM message_groups WHERE queue = ?", (queue.id,))
-    _changed(transaction, queue, -gone)
+    changed(transaction, queue, -gone)
     return gone

@@ -79,6 +79,13 @@ def parse(uri: str, options: Mapping[str, object]) -> Place:
     )
 
 
+def state_of(options: Mapping[str, object]) -> tuple[Path, Clock]:
+    """The broker's file and the clock, by the options that every app gives."""
+    clock: Any = options.get("clock", time.time)  # noqa: TID251 - where nobody gives one
+    folder = options.get("state_dir") or os.environ.get("STREAMFN_STATE_DIR") or ".streamfn"
+    return Path(str(folder)) / FILE, clock
+
+
 _ON_POSITION_LOST: Final = ("fail", "trim_horizon", "latest")
 
 

@@ -98,7 +98,17 @@ CREATE INDEX deduplications_sent ON deduplications (queue, sent_at);
 CREATE INDEX leases_changed ON leases (changed)
 """
 
-SCRIPTS: Final = (LEASE_SCHEMA + ";" + _BROKER_SCHEMA, WIDE_POSITIONS)
+_EVENTS = """
+ALTER TABLE messages ADD COLUMN note BLOB;
+ALTER TABLE messages ADD COLUMN reader INTEGER;
+CREATE TABLE readers (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  queue INTEGER NOT NULL,
+  owner TEXT NOT NULL
+)
+"""
+
+SCRIPTS: Final = (LEASE_SCHEMA + ";" + _BROKER_SCHEMA, WIDE_POSITIONS, _EVENTS)
 """The steps of the schema. A step that was released is never changed: a new one is added."""
 
 

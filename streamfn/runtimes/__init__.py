@@ -2,7 +2,8 @@
 threads.
 """
 
+from streamfn.runtimes.events import prepare_event as prepare_event
 from streamfn.runtimes.inline import is_async as is_async
 from streamfn.runtimes.inline import prepare as prepare
 
-__all__ = ["is_async", "prepare"]
+__all__ = ["is_async", "prepare", "prepare_event"]

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from traceback import FrameSummary, StackSummary
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Final, overload
 
 if TYPE_CHECKING:
     from types import TracebackType
 
 
+_OURS: Final = str(Path(__file__).parent)
+
+
 class Frames(Sequence[str]):
     """The frames of an error as Python prints them, innermost last; written out when they are looked at.
 
-    Keeps names and numbers only, so that no frame and none of its variables is kept alive. The first frame is
-    left out: it is streamfn's own call of the function.
+    Keeps names and numbers only, so that no frame and none of its variables is kept alive. Frames of our own
+    that led to the function are left out.
     """
 
     __slots__ = ("_places",)
@@ -25,7 +29,8 @@ class Frames(Sequence[str]):
             code = traceback.tb_frame.f_code
             places.append((code.co_filename, traceback.tb_lineno, code.co_name))
             traceback = traceback.tb_next
-        self._places = tuple(places[1:] or places)
+        own = next((i for i, place in enumerate(places) if not place[0].startswith(_OURS)), 0)
+        self._places = tuple(places[own:])
 
     def __len__(self) -> int:
         return len(self._places)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from streamfn.core.outcomes import Cause, Failed, Outcome, Succeeded, Throttled
 from streamfn.core.records import Batch
 from streamfn.errors import TooManyRequests
-from streamfn.functions import Call, Context, FunctionSpec
+from streamfn.functions import CURRENT, Call, Context, FunctionSpec
 from streamfn.runtimes.each import EachRecord
 from streamfn.runtimes.frames import Frames
 from streamfn.runtimes.thread import in_thread
@@ -61,6 +61,7 @@ def _takes_context(handler: Callable[..., Any]) -> bool:
 
 def _on_loop(spec: FunctionSpec, body: Callable[[Batch, Context], Awaitable[object]]) -> Call:
     async def call(batch: Batch, context: Context) -> Outcome:
+        CURRENT.set(context)
         limit = asyncio.timeout_at(context.deadline)
         try:
             async with limit:
@@ -86,6 +87,7 @@ def _on_thread(spec: FunctionSpec, body: Body) -> Call:
             return failure(error)
 
     async def call(batch: Batch, context: Context) -> Outcome:
+        CURRENT.set(context)
         running = in_thread(run, batch, context)
         done, _ = await asyncio.wait([running], timeout=context.deadline - asyncio.get_running_loop().time())
         if not done:

@@ -1,0 +1,102 @@
+"""Asynchronous invocations of an app: events are taken, and each function that has some gets a mapping."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import orjson
+
+from streamfn.core.invocations import PAYLOAD_LIMIT
+from streamfn.errors import InvalidRequestContent, PayloadTooLarge
+from streamfn.ports import Event
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
+
+    from anyio.abc import TaskGroup, TaskStatus
+
+    from streamfn.core.records import Headers
+    from streamfn.ports import EventQueue
+
+
+def payload_of(value: Any) -> bytes:
+    """A payload as JSON: bytes are JSON already, anything else becomes it.
+
+    Raises InvalidRequestContent where it is none, PayloadTooLarge above 1 MB.
+    """
+    try:
+        if isinstance(value, bytes | bytearray | memoryview):
+            data = bytes(value)
+            orjson.loads(data)
+        else:
+            data = orjson.dumps(value)
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError) as error:
+        raise InvalidRequestContent(f"Could not parse request body into json: {error}") from None
+    if len(data) > PAYLOAD_LIMIT:
+        raise PayloadTooLarge(
+            f"the payload has {len(data):,} bytes; an asynchronous invocation takes {PAYLOAD_LIMIT:,}. "
+            "Fix: store it elsewhere and send its address"
+        )
+    return data
+
+
+class Invoker:
+    """Takes events, and has those of a function delivered from its first one on.
+
+    `add` starts the mapping of a function's events, and gives the functions that its destinations invoke.
+    `tasks` outlives it.
+    """
+
+    def __init__(
+        self, queue: EventQueue, add: Callable[[str], Awaitable[Iterable[str]]], tasks: TaskGroup
+    ) -> None:
+        self._queue = queue
+        self._add = add
+        self._tasks = tasks
+        self._served: set[str] = set()
+        self._serving = asyncio.Lock()
+        self._opened = False
+        self._closing = asyncio.Event()
+        self._closed = asyncio.Event()
+        self.asked: set[str] = set()
+        """Functions whose events somebody asked for: options, a destination, an event."""
+
+    async def enqueue(self, function: str, payload: bytes, headers: Headers = ()) -> str:
+        """The request id of an event that is durable now. Raises OSError where it cannot be."""
+        if function not in self.asked:
+            await self.serve([function])
+        request_id = str(uuid4())
+        await self._queue.put(function, Event(request_id, payload, headers))
+        return request_id
+
+    async def serve(self, functions: Iterable[str], *, asked: bool = True) -> None:
+        """Has the events of functions delivered, and of those that they invoke in turn."""
+        waiting = list(functions)
+        async with self._serving:
+            while waiting:
+                function = waiting.pop()
+                if asked:
+                    self.asked.add(function)
+                if function in self._served:
+                    continue
+                if not self._opened:
+                    await self._tasks.start(self._keep_open)
+                    self._opened = True
+                waiting += await self._add(function)
+                self._served.add(function)
+
+    async def close(self) -> None:
+        """Takes no more events; those that were taken are durable."""
+        self._closing.set()
+        if self._opened:
+            await self._closed.wait()
+
+    async def _keep_open(self, *, task_status: TaskStatus[None]) -> None:
+        try:
+            async with self._queue.open():
+                task_status.started()
+                await self._closing.wait()
+        finally:
+            self._closed.set()

@@ -1,0 +1,181 @@
+"""Events in the broker's file: taken, remembered and found again, as work for its threads.
+
+They are ordinary messages of a queue of their own. Beside a message stands what is remembered of its
+deliveries, and who has it in hand; so what a dead process held goes on at once, and an event that kills its
+process is found: of those in hand when that happens twice, each is delivered alone the third time.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from streamfn.core.events import FRESH, EventRecord, History
+from streamfn.core.outcomes import Cause, Failed
+from streamfn.leasing import is_dead_here
+from streamfn.local.messages import Receipt, changed
+from streamfn.local.schema import unpack_headers, unpack_text
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Sequence
+
+    from streamfn.local.queues import Queue
+    from streamfn.stores.database import Transaction
+
+_SUSPICIOUS: Final = 2
+"""Times that a message was in the hands of a process that died, after which it is delivered alone."""
+_READ_BYTES: Final = 16 * 1024 * 1024
+
+_COLUMNS: Final = "id, receive_count, message_id, sent_at, key, headers, value, note"
+
+
+def register(transaction: Transaction, queue: Queue, owner: str) -> int:
+    """Notes a reader: its number."""
+    row = transaction.connection.execute(
+        "INSERT INTO readers (queue, owner) VALUES (?, ?) RETURNING id", (queue.id, owner)
+    ).fetchone()
+    return int(row[0])
+
+
+def leave(transaction: Transaction, reader: int) -> None:
+    """Forgets a reader that has nothing in hand any more."""
+    transaction.connection.execute("DELETE FROM readers WHERE id = ?", (reader,))
+
+
+def dead_readers(connection: sqlite3.Connection, queue: Queue) -> list[int]:
+    """Readers of a queue that were processes of this machine and are no more."""
+    rows = connection.execute("SELECT id, owner FROM readers WHERE queue = ?", (queue.id,)).fetchall()
+    return [number for number, owner in rows if is_dead_here(owner)]
+
+
+def inherit(transaction: Transaction, queue: Queue, readers: Sequence[int], now: float) -> None:
+    """Lets what dead readers had in hand be taken again at once."""
+    connection = transaction.connection
+    for reader in readers:
+        connection.execute(
+            "UPDATE messages SET visible_at = ?1, receipt = NULL, reader = NULL "
+            "WHERE queue = ?2 AND fifo = ?3 AND visible_at > ?1 AND reader = ?4",
+            (now, queue.id, queue.fifo, reader),
+        )
+        connection.execute("DELETE FROM readers WHERE id = ?", (reader,))
+    changed(transaction, queue, 0)
+
+
+def next_at(connection: sqlite3.Connection, queue: Queue) -> float | None:
+    """When something may be taken at the earliest, if nothing else happens; None when there is nothing."""
+    statement = "SELECT min(visible_at) FROM messages WHERE queue = ? AND fifo = 0"
+    found = connection.execute(statement, (queue.id,)).fetchone()[0]
+    return None if found is None else float(found)
+
+
+def depth(connection: sqlite3.Connection, queue: Queue) -> int:
+    """Messages in the queue, those in hand included."""
+    row = connection.execute("SELECT messages FROM queues WHERE id = ?", (queue.id,)).fetchone()
+    return int(row[0])
+
+
+def take(
+    transaction: Transaction, queue: Queue, reader: int, limit: int, now: float, *, alone: bool
+) -> list[EventRecord]:
+    """Up to `limit` events that are due, the longest due first, hidden for the queue's visibility timeout.
+
+    A suspicious one is given alone, and only to who has nothing else in hand (`alone`); until then nothing
+    behind it is given.
+    """
+    connection = transaction.connection
+    rows: list[Any] = []
+    size = 0
+    for row in connection.execute(
+        f"SELECT {_COLUMNS} FROM messages WHERE queue = ? AND fifo = 0 AND visible_at <= ? "
+        "ORDER BY visible_at, id LIMIT ?",
+        (queue.id, now, limit),
+    ):
+        if row[1] >= _SUSPICIOUS and (rows or not alone):
+            break
+        rows.append(row)
+        size += len(row[6])
+        if row[1] >= _SUSPICIOUS or size >= _READ_BYTES:
+            break
+    if not rows:
+        return []
+    stamp = transaction.stamp
+    connection.executemany(
+        "UPDATE messages SET visible_at = ?, receive_count = receive_count + 1, receipt = ?, reader = ? "
+        "WHERE id = ?",
+        [(now + queue.visibility_timeout, stamp, reader, row[0]) for row in rows],
+    )
+    return [_record(row, stamp) for row in rows]
+
+
+def remember(
+    transaction: Transaction, queue: Queue, records: Sequence[EventRecord], delay: float, now: float
+) -> None:
+    """Gives events back with their histories; nothing of how they were in hand stays."""
+    transaction.connection.executemany(
+        "UPDATE messages SET visible_at = ?, receipt = NULL, reader = NULL, receive_count = 0, note = ? "
+        "WHERE id = ? AND receipt = ?",
+        [
+            (now + delay, _note(record.history), record.receipt.id, record.receipt.number)
+            for record in records
+        ],
+    )
+    changed(transaction, queue, 0)
+
+
+def expose(transaction: Transaction, record: EventRecord) -> None:
+    """Notes that an event is about to be delivered alone."""
+    transaction.connection.execute(
+        "UPDATE messages SET note = ? WHERE id = ? AND receipt = ?",
+        (_note(record.history, exposed=True), record.receipt.id, record.receipt.number),
+    )
+
+
+def _record(row: Sequence[Any], stamp: int) -> EventRecord:
+    number, receives, message_id, sent_at, key, headers, value, note = row
+    history = FRESH
+    if note is not None or receives >= _SUSPICIOUS:
+        history = _history(note, suspect=receives >= _SUSPICIOUS)
+    return EventRecord(
+        message_id,
+        value,
+        sent_at,
+        () if headers is None else unpack_headers(headers),
+        unpack_text(key),
+        history,
+        Receipt(number, stamp, key),
+    )
+
+
+def _note(history: History, *, exposed: bool = False) -> bytes:
+    """A history as JSON."""
+    failure = history.failure
+    return orjson.dumps(
+        {
+            "attempts": history.attempts,
+            "throttles": history.throttles,
+            "exposed": exposed,
+            "failure": failure
+            and {
+                "type": failure.type,
+                "message": failure.payload("")["errorMessage"],
+                "stack": list(failure.stack),
+                "cause": failure.cause.value,
+            },
+        }
+    )
+
+
+def _history(note: bytes | None, *, suspect: bool) -> History:
+    if note is None:
+        return History(suspect=suspect)
+    said = orjson.loads(note)
+    failed = said["failure"]
+    return History(
+        said["attempts"],
+        said["throttles"],
+        failed and Failed(failed["type"], failed["message"], failed["stack"], Cause(failed["cause"])),
+        suspect,
+        died=said["exposed"],
+    )

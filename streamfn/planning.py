@@ -1,0 +1,188 @@
+"""Plans out of configuration: what the engine is to do, with its sources and destinations made. No I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from streamfn import plugins, runtimes
+from streamfn.core.filtering import filtering
+from streamfn.core.letters import Origin
+from streamfn.core.policies import BatchPolicy, WhenDestinationFails
+from streamfn.engine.plan import MappingPlan, mapping_id
+from streamfn.errors import ConfigurationError
+from streamfn.ports import Subscription
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from streamfn.config import EventInvokeConfig, EventSourceMapping
+    from streamfn.config.kinds import Kind
+    from streamfn.functions import FunctionSpec
+    from streamfn.ports import Clock, Destination, EventSource, Source
+
+UNRESERVED_CONCURRENCY: Final = 1000
+"""Invocations at a time that functions without a reservation share (Lambda quota: concurrent executions)."""
+
+THREADS: Final = 32
+"""Invocations at a time of a function that runs on threads, unless it has a reservation."""
+
+DEAD_LETTERS: Final = "local:queue/dead-letters"
+"""Where dead letters are kept if nothing else is said."""
+
+FUNCTION: Final = "function:"
+"""The scheme of destinations that are functions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What the plans of one app have in common."""
+
+    app: str
+    state_dir: Path
+    clock: Clock
+    functions: Mapping[str, FunctionSpec]
+    dead_letters: Any = None
+    """Whether records that are given up are kept whole, and where: True, False, a URI, a Destination."""
+
+    def function(self, name: str, where: str = "") -> FunctionSpec:
+        """A function by its name. Raises ConfigurationError where there is none."""
+        function = self.functions.get(name)
+        if function is None:
+            raise ConfigurationError(
+                "Function does not exist",
+                field="FunctionName",
+                where=where,
+                fix=f"take one of: {', '.join(sorted(self.functions)) or 'none is declared'}",
+            )
+        return function
+
+
+def source_of(setting: Setting, mapping: EventSourceMapping) -> tuple[Source, Kind]:
+    """The source of a mapping and its kind, with the mapping's options checked against it."""
+    from streamfn.config import kind_of
+
+    source = mapping.source
+    if isinstance(source, str):
+        options = {
+            "state_dir": setting.state_dir,
+            "on_position_lost": mapping.on_position_lost.value,
+            "revoke_grace": mapping.revoke_grace,
+            "maximum_batching_window_in_seconds": mapping.maximum_batching_window_in_seconds or 0,
+        }
+        source = plugins.source(source, options)
+    kind = kind_of(source)
+    mapping.check(kind, now=setting.clock())
+    return source, kind
+
+
+def destination_of(setting: Setting, given: Destination | str | None) -> Destination | None:
+    """A destination out of what was configured. Raises ConfigurationError."""
+    if not isinstance(given, str):
+        return given
+    if given.startswith(FUNCTION):
+        setting.function(given.removeprefix(FUNCTION).partition(":")[0])
+    return plugins.destination(given, {"state_dir": setting.state_dir})
+
+
+def letters_of(setting: Setting, given: Any) -> tuple[Destination | None, bool | None]:
+    """Where dead letters go, and whether that was asked for: None where nothing was said at all."""
+    said = setting.dead_letters if given is None else given
+    if said is None:
+        return None, None
+    if said is False:
+        return None, False
+    return destination_of(setting, DEAD_LETTERS if said is True else said), True
+
+
+def mapping_plan(setting: Setting, mapping: EventSourceMapping) -> MappingPlan:
+    """The plan of an event source mapping. Raises ConfigurationError."""
+    function = setting.function(mapping.function, mapping.name)
+    source, kind = source_of(setting, mapping)
+    destination = destination_of(setting, mapping.on_failure)
+    letters = letters_of(setting, mapping.dead_letters)[0] if kind.is_stream else None
+    for end in (destination, letters):
+        if end is not None and end.name == source.name:
+            # Developer Guide: kafka-on-failure-destination. Elsewhere failures would go in circles too.
+            raise ConfigurationError(
+                f"{source.name} is the source itself",
+                field="DestinationConfig",
+                where=mapping.name,
+                fix="send failures elsewhere",
+            )
+    return MappingPlan(
+        name=mapping.name,
+        id=mapping_id(setting.app, mapping.name),
+        function=function,
+        source=source,
+        subscription=mapping.subscription(setting.app),
+        delivery=mapping.delivery_policy(kind),
+        batching=mapping.batch_policy(kind),
+        parallelization_factor=mapping.parallelization_factor,
+        concurrency=mapping.concurrency(kind),
+        minimum_pollers=mapping.idle_pollers(),
+        filter=filtering(mapping.filters, mapping.filter, orjson.loads),
+        on_failure=destination,
+        dead_letters=letters,
+        origin=Origin(setting.app, mapping.name, function.key, source.name),
+        when_destination_fails=mapping.when_destination_fails,
+        retry_delay=mapping.retry_delay,
+        revoke_grace=mapping.revoke_grace,
+    )
+
+
+def event_plan(
+    setting: Setting, config: EventInvokeConfig, of_function: EventInvokeConfig | None, source: EventSource
+) -> MappingPlan:
+    """The plan of the asynchronous invocations of a function, or of one version or alias of it.
+
+    The dead-letter queue is the function's for all of them (Developer Guide:
+    invocation-async-retain-records). `of_function`: the function's own options, where it has some. Raises
+    ConfigurationError.
+    """
+    function = replace(setting.function(config.function), qualifier=config.qualifier or "")
+    on_failure = destination_of(setting, config.on_failure)
+    queue = destination_of(setting, (of_function or config).dead_letter_queue)
+    letters, asked = letters_of(setting, config.dead_letters)
+    if asked is None:
+        letters = destination_of(setting, DEAD_LETTERS)
+    name = f"{config.function}:{config.qualifier or '$LATEST'}"
+    return MappingPlan(
+        name=name,
+        id=mapping_id(setting.app, name),
+        function=function,
+        source=source,
+        subscription=Subscription(name),
+        delivery=config.delivery_policy(),
+        batching=BatchPolicy(batch_size=1),
+        concurrency=max(1, places_of(function)),
+        on_success=destination_of(setting, config.on_success),
+        on_failure=on_failure,
+        dead_letter_queue=queue,
+        dead_letters=letters,
+        dead_letters_always=asked is True,
+        origin=Origin(setting.app, name, function.key, source.name),
+        when_destination_fails=config.when_destination_fails or WhenDestinationFails.DROP,
+    )
+
+
+def places_of(function: FunctionSpec) -> int:
+    """Invocations of a function at a time."""
+    if function.reserved_concurrency is not None:
+        return function.reserved_concurrency
+    return UNRESERVED_CONCURRENCY if runtimes.is_async(function.handler) else THREADS
+
+
+def destinations_of(plan: MappingPlan) -> list[Destination]:
+    """All destinations of a plan, to be closed in the end."""
+    ends = (plan.on_success, plan.on_failure, plan.dead_letter_queue, plan.dead_letters)
+    return [end for end in ends if end is not None]
+
+
+def functions_of(plan: MappingPlan) -> list[str]:
+    """Functions that the destinations of a plan invoke."""
+    names = [end.name for end in destinations_of(plan)]
+    return [name.removeprefix(FUNCTION) for name in names if name.startswith(FUNCTION)]
