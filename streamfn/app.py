@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
@@ -15,6 +14,7 @@ from streamfn import planning, runtimes
 from streamfn.core.lineage import TRACE_HEADER
 from streamfn.engine import mapping as engine
 from streamfn.engine.pool import Pool
+from streamfn.engine.status import MappingStatus, status_of
 from streamfn.engine.supervisor import Supervised, Supervisor
 from streamfn.errors import ConfigurationError, StreamfnError
 from streamfn.functions import CURRENT, FunctionSpec, Handler
@@ -32,28 +32,6 @@ if TYPE_CHECKING:
     from streamfn.ports import Clock, Destination, EventQueue, Source, Telemetry
 
 F = TypeVar("F", bound=Handler)
-
-
-@dataclass(frozen=True, slots=True)
-class MappingStatus:
-    """What one mapping is doing."""
-
-    name: str
-    function: str
-    source: str
-    state: str
-    state_transition_reason: str
-    last_processing_result: str
-    in_flight: int
-    """Records being delivered."""
-    lag: int | None
-    """Records that wait in the source; None when unknown."""
-    iterator_age: float | None
-    """Streams: seconds by which what was read last is behind the newest record; None when unknown."""
-    shards: int
-    """Shards held; for a queue, its pollers."""
-    counters: dict[str, int]
-    """Counts since the process began, under the names of Lambda's metrics."""
 
 
 class App:
@@ -242,7 +220,9 @@ class App:
         """Starts every declared mapping. Raises ConfigurationError where one cannot be built."""
         if self._main is not None:
             raise StreamfnError("the app is running already")
-        plans = [(self._plan(mapping), mapping.enabled) for mapping in self.declared.values()]
+        plans = [
+            (plan, mapping.enabled) for mapping in self.declared.values() for plan in self._plans(mapping)
+        ]
         self._stopping = asyncio.Event()
         self._clean = True
         ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -360,7 +340,9 @@ class App:
         return planning.functions_of(plan)
 
     def _events(self) -> EventQueue:
-        return self._event_queue or LocalEvents(self.state_dir, clock=self._clock, taken=self._took)
+        if self._event_queue is not None:
+            return self._event_queue
+        return LocalEvents(self.state_dir, clock=self._clock, taken=self._took)
 
     def _took(self, function: str, events: int) -> None:
         name = function if ":" in function else f"{function}:$LATEST"
@@ -370,32 +352,42 @@ class App:
 
     async def add_mapping(self, mapping: EventSourceMapping) -> None:
         """Starts one more mapping."""
-        await self._running().add(self._plan(mapping), enabled=mapping.enabled)
+        for plan in self._plans(mapping):
+            await self._running().add(plan, enabled=mapping.enabled)
         self.declared[mapping.name] = mapping
 
     async def update_mapping(self, name: str, **options: Any) -> None:
         """Changes options of a mapping; it drains and goes on from its checkpoints."""
         mapping = self._declared(name).updated(options)
-        await self._running().update(self._plan(mapping), self._grace)
+        for plan in self._plans(mapping):
+            await self._running().update(plan, self._grace)
         self.declared[name] = mapping
 
     async def pause(self, name: str) -> None:
         """Drains a mapping and keeps its place."""
-        await self._running().pause(name, self._grace)
+        for each in self._with_sequence(name):
+            await self._running().pause(each, self._grace)
 
     async def resume(self, name: str) -> None:
         """Lets a paused mapping go on."""
-        await self._running().resume(name)
+        for each in self._with_sequence(name):
+            await self._running().resume(each)
 
     async def remove_mapping(self, name: str) -> None:
         """Drains a mapping and forgets it. Its checkpoints stay in the source."""
-        await self._running().remove(name, self._grace)
+        for each in self._with_sequence(name):
+            await self._running().remove(each, self._grace)
         self.declared.pop(name, None)
+
+    def _with_sequence(self, name: str) -> list[str]:
+        """A mapping, and what delivers its sequences that were opened again."""
+        sequence = f"{name}:sequence"
+        return [name, sequence] if sequence in self._running().mappings else [name]
 
     def statuses(self) -> list[MappingStatus]:
         """What every mapping is doing now."""
         items = self._supervisor.mappings.values() if self._supervisor is not None else ()
-        found = [(item, self._status(item)) for item in items]
+        found = [(item, status_of(item, self.counters)) for item in items]
         return [status for item, status in found if self._is_shown(item, status)]
 
     def _is_shown(self, item: Supervised, status: MappingStatus) -> bool:
@@ -403,22 +395,6 @@ class App:
         if not item.plan.delivery.asynchronous or status.counters or status.lag:
             return True
         return self._invoker is not None and item.plan.function.key in self._invoker.asked
-
-    def _status(self, item: Supervised) -> MappingStatus:
-        name, running = item.plan.name, item.mapping
-        return MappingStatus(
-            name=name,
-            function=item.plan.function.name,
-            source=item.plan.source.name,
-            state=item.state.value,
-            state_transition_reason=item.reason,
-            last_processing_result=self.counters.last_results.get(name, "No records processed"),
-            in_flight=running.in_flight if running else 0,
-            lag=running.lag if running else None,
-            iterator_age=running.iterator_age if running else None,
-            shards=running.shards if running else 0,
-            counters=self.counters.of(name),
-        )
 
     def _running(self) -> Supervisor:
         if self._supervisor is None:
@@ -459,8 +435,10 @@ class App:
         of_function = self.event_invoke_configs.get(name)
         return planning.event_plan(self._setting(), config, of_function, self._events().source(key))
 
-    def _plan(self, mapping: EventSourceMapping) -> MappingPlan:
-        return self._noted(planning.mapping_plan(self._setting(), mapping))
+    def _plans(self, mapping: EventSourceMapping) -> list[MappingPlan]:
+        plan = self._noted(planning.mapping_plan(self._setting(), mapping))
+        sequence = planning.sequence_plan(self._setting(), plan)
+        return [plan] if sequence is None else [plan, sequence]
 
     def _noted(self, plan: MappingPlan) -> MappingPlan:
         self._destinations += planning.destinations_of(plan)

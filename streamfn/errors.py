@@ -10,6 +10,7 @@ StreamfnError
 │  └─ PositionLost         records between the checkpoint and the oldest kept one are gone
 ├─ InvalidRequestContent   what a function is to be invoked with is no JSON
 ├─ PayloadTooLarge         a payload is above what the destination, or an invocation, takes
+├─ SequenceFull            as many records as may be wait behind dead letters of their keys
 └─ TooManyRequests         raised by a function: it could not begin, try later, no attempt is spent
 """
 
@@ -79,6 +80,10 @@ class InvalidRequestContent(StreamfnError):
 
 class PayloadTooLarge(StreamfnError):
     """A payload is larger than its destination, or an invocation, takes."""
+
+
+class SequenceFull(StreamfnError):
+    """No more records may wait behind dead letters of their keys."""
 
 
 class TooManyRequests(StreamfnError):

@@ -10,9 +10,10 @@ import orjson
 from streamfn import plugins, runtimes
 from streamfn.core.filtering import filtering
 from streamfn.core.letters import Origin
-from streamfn.core.policies import BatchPolicy, WhenDestinationFails
+from streamfn.core.policies import BatchPolicy, Ordering, WhenDestinationFails
 from streamfn.engine.plan import MappingPlan, mapping_id
 from streamfn.errors import ConfigurationError
+from streamfn.local import LocalSequences, opened_sequences
 from streamfn.ports import Subscription
 
 if TYPE_CHECKING:
@@ -103,7 +104,19 @@ def mapping_plan(setting: Setting, mapping: EventSourceMapping) -> MappingPlan:
     function = setting.function(mapping.function, mapping.name)
     source, kind = source_of(setting, mapping)
     destination = destination_of(setting, mapping.on_failure)
-    letters = letters_of(setting, mapping.dead_letters)[0] if kind.is_stream else None
+    letters, asked = letters_of(setting, mapping.dead_letters) if kind.is_stream else (None, None)
+    sequences = None
+    if mapping.sequenced:
+        if asked is False:
+            raise ConfigurationError(
+                "needs dead letters, and the app has them switched off",
+                field="Sequenced",
+                where=mapping.name,
+                fix="set dead_letters: true for the mapping, or remove Sequenced",
+            )
+        letters = letters or destination_of(setting, DEAD_LETTERS)
+        group = mapping.subscription(setting.app).group
+        sequences = LocalSequences(setting.state_dir, setting.clock, group, mapping.sequenced_limit)
     for end in (destination, letters):
         if end is not None and end.name == source.name:
             # Developer Guide: kafka-on-failure-destination. Elsewhere failures would go in circles too.
@@ -127,10 +140,41 @@ def mapping_plan(setting: Setting, mapping: EventSourceMapping) -> MappingPlan:
         filter=filtering(mapping.filters, mapping.filter, orjson.loads),
         on_failure=destination,
         dead_letters=letters,
+        sequences=sequences,
         origin=Origin(setting.app, mapping.name, function.key, source.name),
         when_destination_fails=mapping.when_destination_fails,
         retry_delay=mapping.retry_delay,
         revoke_grace=mapping.revoke_grace,
+    )
+
+
+def sequence_plan(setting: Setting, plan: MappingPlan) -> MappingPlan | None:
+    """The plan of what waits behind dead letters of a mapping, once it is redriven; None where nothing does.
+
+    It is tried as the mapping tries, one record at a time, and none is too old: it had to wait.
+    """
+    if plan.sequences is None:
+        return None
+    name = f"{plan.name}:sequence"
+    return replace(
+        plan,
+        name=name,
+        id=mapping_id(setting.app, name),
+        source=opened_sequences(setting.state_dir, setting.clock, plan.subscription.group),
+        delivery=replace(
+            plan.delivery,
+            ordering=Ordering.NONE,
+            report_batch_item_failures=False,
+            bisect_batch_on_function_error=False,
+            maximum_record_age=None,
+            asynchronous=True,
+        ),
+        batching=BatchPolicy(batch_size=1),
+        parallelization_factor=1,
+        concurrency=plan.runners,
+        filter=None,
+        on_failure=None,
+        dead_letters=None,
     )
 
 

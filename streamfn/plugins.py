@@ -39,6 +39,7 @@ _BUILT_IN: Final[Mapping[str, Mapping[str, str]]] = {
     },
     LETTERS: {
         "local": "streamfn.local:LocalLetters",
+        "sequence": "streamfn.local:SequenceLetters",
     },
     FETCHERS: {
         "local": "streamfn.local:LocalFetcher",

@@ -261,6 +261,11 @@ class EventShard(QueueShard, Protocol):
         comes as one that died.
         """
 
+    async def bury(self, record: EventRecord, letter: bytes) -> None:
+        """Of a sequence: the record was given up once more. It stands there as that letter, and closes its
+        key again.
+        """
+
 
 class EventSource(Protocol):
     """The events of one function."""
@@ -324,6 +329,55 @@ class LetterStore(Protocol):
 
     async def close(self) -> None:
         """Lets connections go. Letters that a scan had in hand can be seen by others again."""
+
+
+class SequencedStore(LetterStore, Protocol):
+    """A store in which records wait behind letters of their keys."""
+
+    async def reopen(self, letters: Sequence[Stored]) -> int:
+        """Lets the mapping deliver letters of a scan once more, and then what waits behind each; how many
+        letters it opened. Durable when it returns.
+        """
+
+
+def is_sequenced(store: LetterStore) -> TypeIs[SequencedStore]:
+    """Whether records wait behind its letters."""
+    return hasattr(store, "reopen")
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """A record with its key, as a letter, in a sequence."""
+
+    key: str
+    position: int
+    """In its shard."""
+    body: bytes
+
+
+class Sequences(Protocol):
+    """Dead letters of one mapping by key, and the records of these keys that wait behind them."""
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+
+    def open(self) -> AbstractAsyncContextManager[None]:
+        """The time within which records are buried and parked. Raises OSError."""
+
+    async def refresh(self) -> None:
+        """Learns which keys other processes have closed. Raises OSError."""
+
+    def holds(self, key: str | None) -> bool:
+        """Whether records of a key may have to wait. Never wrong when it says no."""
+
+    async def bury(self, shard: str, letters: Sequence[Parked]) -> None:
+        """Closes the keys of letters; durable when it returns. Raises OSError."""
+
+    async def park(self, shard: str, records: Sequence[Parked]) -> Sequence[Parked]:
+        """Puts records behind what closed their keys; durable when it returns. Gives those whose keys are
+        open by now. Raises SequenceFull, OSError.
+        """
 
 
 class LetterFetcher(Protocol):

@@ -84,6 +84,15 @@ class DestinationDeliveryFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordsParked:
+    """Records wait behind dead letters of their keys; they are durable there."""
+
+    mapping: str
+    shard: str
+    records: int
+
+
+@dataclass(frozen=True, slots=True)
 class EventsReceived:
     """Asynchronous invocations were taken; they are durable."""
 
@@ -159,6 +168,7 @@ TelemetryEvent: TypeAlias = (
     | RecordsDiscarded
     | DestinationDeliveryFailed
     | EventsReceived
+    | RecordsParked
     | ShardAssigned
     | ShardReleased
     | SettlementFailed
@@ -227,6 +237,8 @@ class Counters:
                 self._discarded(event)
             case DestinationDeliveryFailed():
                 self._counts[event.mapping][_DELIVERY_FAILURES[event.role]] += 1
+            case RecordsParked():
+                self._counts[event.mapping]["ParkedEventCount"] += event.records
             case EventsReceived():
                 self._counts[event.mapping]["AsyncEventsReceived"] += event.events
             case MappingCrashed():
@@ -273,6 +285,9 @@ class LogTelemetry:
                     self._log.debug("batch_retried", **_fields(event))
             case RecordsDiscarded():
                 self._log.warning("records_discarded", **_fields(event))
+            case RecordsParked():
+                if self._debug:
+                    self._log.debug("records_parked", **_fields(event))
             case DestinationDeliveryFailed():
                 self._log.error("destination_delivery_failed", **_fields(event))
             case SettlementFailed():

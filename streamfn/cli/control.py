@@ -100,6 +100,8 @@ class _Conversation:
                 await self._app.pause(name)
             case "resume":
                 await self._app.resume(name)
+            case "events":
+                await self._app.serve_events(name)
             case _:
                 return {"error": f"there is no {op!r}"}
         return {

@@ -19,6 +19,8 @@ class Condition(Enum):
     RETRY_ATTEMPTS_EXHAUSTED = "RetryAttemptsExhausted"
     RECORD_AGE_EXCEEDED = "RecordAgeExceeded"
     MAXIMUM_PAYLOAD_SIZE_EXCEEDED = "MaximumPayloadSizeExceeded"
+    PARKED = "Parked"
+    """Given up by nobody: it waits behind a dead letter of its key (streamfn's own)."""
     RETRIES_EXHAUSTED = "RetriesExhausted"
     """Of asynchronous invocations, as the three below."""
     EVENT_AGE_EXCEEDED = "EventAgeExceeded"
@@ -63,11 +65,9 @@ class Failed:
 
     def payload(self, request_id: str) -> dict[str, object]:
         """The error JSON that Lambda answers (Lambda API reference: Invoke)."""
-        # Messages may hold half a surrogate pair (a file name that is not UTF-8), which JSON encoders refuse.
-        message = self.message.encode("utf-8", "replace").decode()
-        error: dict[str, object] = {"errorMessage": message, "errorType": self.type}
+        error: dict[str, object] = {"errorMessage": _whole(self.message), "errorType": _whole(self.type)}
         if self.cause is Cause.FUNCTION:
-            error |= {"requestId": request_id, "stackTrace": list(self.stack)}
+            error |= {"requestId": request_id, "stackTrace": [_whole(line) for line in self.stack]}
         return error
 
 
@@ -123,6 +123,11 @@ def failed_ids(response: object, batch: Batch) -> frozenset[str]:
             raise InvalidResponse(f"an itemIdentifier, {_kind(identifier)}, names no record of the batch")
         failed.add(name)
     return frozenset(failed)
+
+
+def _whole(text: str) -> str:
+    # Half a surrogate pair (of a file name that is not UTF-8) is what JSON encoders refuse.
+    return text.encode("utf-8", "replace").decode()
 
 
 def _empty(response: object) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
@@ -10,6 +11,7 @@ import anyio
 from streamfn.engine.individual import Asynchronous, Individual
 from streamfn.engine.polling import Polling
 from streamfn.engine.routing import Router
+from streamfn.engine.sequencing import Reopened
 from streamfn.engine.settling import Cumulative
 from streamfn.engine.worker import Worker
 from streamfn.ports import (
@@ -121,7 +123,12 @@ class Mapping:
         """Shards come and go by the source's word. Its connection stays open until the last worker has
         ended.
         """
-        async with source.shards(self.plan.subscription) as changes, anyio.create_task_group() as workers:
+        sequences = self.plan.sequences.open() if self.plan.sequences is not None else nullcontext()
+        async with (
+            sequences,
+            source.shards(self.plan.subscription) as changes,
+            anyio.create_task_group() as workers,
+        ):
             with self._intake:
                 async for change in changes:
                     match change:
@@ -139,6 +146,8 @@ class Mapping:
         self._workers[shard.id], self._streams[shard.id] = worker, shard
         reason: Reason | None = None
         try:
+            if self.plan.sequences is not None:
+                await self.plan.sequences.refresh()
             if self._draining:
                 worker.drain()
             reason = await worker.run()
@@ -172,7 +181,11 @@ class Mapping:
     async def _serve(self, source: EventSource) -> None:
         """One worker reads the event queue, and delivers as many events at a time as the function may run."""
         async with source.open() as shard:
-            worker = self._worker(shard, Asynchronous(shard, self.plan, self._telemetry))
+            if self.plan.sequences is None:
+                settler = Asynchronous(shard, self.plan, self._telemetry)
+            else:
+                settler = Reopened(shard, self.plan, self._telemetry, clock=self._clock)
+            worker = self._worker(shard, settler)
             self._workers[shard.id], self._queues[shard.id] = worker, shard
             try:
                 if self._draining:

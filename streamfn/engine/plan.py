@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from streamfn.core.events import EventShape
     from streamfn.core.letters import Origin
     from streamfn.functions import FunctionSpec
-    from streamfn.ports import Destination, Filter, Source, Subscription
+    from streamfn.ports import Destination, Filter, Sequences, Source, Subscription
 
 
 _MAPPINGS: Final = UUID("5b0f6a5e-8d1c-4c1e-9d0a-2f6f3c7b9e41")
@@ -53,6 +53,8 @@ class MappingPlan:
     """Takes all that is known of each record that is given up."""
     dead_letters_always: bool = True
     """False: only what no other destination took."""
+    sequences: Sequences | None = None
+    """Where records wait behind dead letters of their keys."""
     origin: Origin | None = None
     """What dead letters say of where they come from."""
     when_destination_fails: WhenDestinationFails = WhenDestinationFails.BLOCK

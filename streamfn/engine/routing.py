@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from streamfn.core.policies import Backoff, WhenDestinationFails
 from streamfn.engine.messages import Messages
+from streamfn.engine.sequencing import Sequencer
 from streamfn.errors import PayloadTooLarge, SourceError
 from streamfn.telemetry import DestinationDeliveryFailed, RecordsDiscarded
 
@@ -42,6 +43,9 @@ class Router:
     def __init__(self, plan: MappingPlan, telemetry: Telemetry, clock: Clock) -> None:
         self._plan = plan
         self._messages = Messages(plan)
+        self.sequencer: Sequencer | None = None
+        if plan.sequences is not None and not plan.delivery.asynchronous:
+            self.sequencer = Sequencer(plan, plan.sequences, self._messages, telemetry, clock)
         self._telemetry = telemetry
         self._clock = clock
         self._drops = plan.when_destination_fails is WhenDestinationFails.DROP
@@ -69,10 +73,17 @@ class Router:
             asked += 1
             if await self._send(destination, DEAD_LETTER_QUEUE, messages, drops=self._drops):
                 taken.append(destination.name)
-        if (destination := plan.dead_letters) is not None and (
-            plan.dead_letters_always or len(taken) < max(asked, 1)
+        keep: Discard | None = discard
+        if plan.sequences is not None:
+            # Of a sequence that was opened again, what is given up stays in its place.
+            keep = await self.sequencer.bury(shard, discard, context) if self.sequencer else None
+            taken.append(plan.sequences.name)
+        if (
+            keep is not None
+            and (destination := plan.dead_letters) is not None
+            and (plan.dead_letters_always or len(taken) < max(asked, 1))
         ):
-            messages = self._messages.letters(shard.id, discard, context, at)
+            messages = self._messages.letters(shard.id, keep, context, at)
             drops = self._drops and plan.dead_letters_always
             if await self._send(destination, DEAD_LETTERS, messages, drops=drops):
                 taken.append(destination.name)

@@ -412,6 +412,11 @@ class Worker:
         live, gone = screen(batch, self._plan.delivery, self._plan.batching.payload_limit, self._clock())
         if live is None:
             return Decision(discard=gone)
+        parked: Sequence[Record] = ()
+        if self._router.sequencer is not None:
+            live, parked = await self._router.sequencer.part(self._shard, live)
+            if live is None:
+                return Decision(done=parked, discard=gone)
         begun = self._now()
         if self._settler.died(live):
             outcome: Outcome = _DIED
@@ -436,7 +441,9 @@ class Worker:
         )
         if decision.done and self._router.tells_of_success:
             await self._router.succeeded(live, outcome, context)
-        return replace(decision, discard=(*gone, *decision.discard)) if gone else decision
+        if not gone and not parked:
+            return decision
+        return replace(decision, done=[*parked, *decision.done], discard=(*gone, *decision.discard))
 
     def _decide(self, batch: Batch, outcome: Outcome) -> Decision:
         jitter = self._random.uniform(0.5, 1.0)

@@ -13,6 +13,9 @@ from streamfn.local.letters import LocalFetcher as LocalFetcher
 from streamfn.local.letters import LocalLetters as LocalLetters
 from streamfn.local.messages import QueueMessage as QueueMessage
 from streamfn.local.queues import QueueOptions as QueueOptions
+from streamfn.local.sequence_letters import SequenceLetters as SequenceLetters
+from streamfn.local.sequences import LocalSequences as LocalSequences
+from streamfn.local.sequences import opened_sequences as opened_sequences
 from streamfn.local.source import LocalQueue as LocalQueue
 from streamfn.local.source import LocalSource as LocalSource
 from streamfn.local.source import LocalStream as LocalStream

@@ -7,6 +7,7 @@ process is found: of those in hand when that happens twice, each is delivered al
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -14,12 +15,12 @@ import orjson
 from streamfn.core.events import FRESH, EventRecord, History
 from streamfn.core.outcomes import Cause, Failed
 from streamfn.leasing import is_dead_here
-from streamfn.local.messages import Receipt, changed
+from streamfn.local.messages import Receipt, changed, refresh
 from streamfn.local.schema import unpack_headers, unpack_text
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from streamfn.local.queues import Queue
     from streamfn.stores.database import Transaction
@@ -56,18 +57,14 @@ def inherit(transaction: Transaction, queue: Queue, readers: Sequence[int], now:
     for reader in readers:
         connection.execute(
             "UPDATE messages SET visible_at = ?1, receipt = NULL, reader = NULL "
-            "WHERE queue = ?2 AND fifo = ?3 AND visible_at > ?1 AND reader = ?4",
+            "WHERE queue = ?2 AND fifo = ?3 AND visible_at > ?1 AND receipt IS NOT NULL AND reader = ?4",
             (now, queue.id, queue.fifo, reader),
         )
         connection.execute("DELETE FROM readers WHERE id = ?", (reader,))
+    if queue.fifo:
+        groups = connection.execute("SELECT key FROM message_groups WHERE queue = ?", (queue.id,)).fetchall()
+        refresh(connection, queue, {group for (group,) in groups})
     changed(transaction, queue, 0)
-
-
-def next_at(connection: sqlite3.Connection, queue: Queue) -> float | None:
-    """When something may be taken at the earliest, if nothing else happens; None when there is nothing."""
-    statement = "SELECT min(visible_at) FROM messages WHERE queue = ? AND fifo = 0"
-    found = connection.execute(statement, (queue.id,)).fetchone()[0]
-    return None if found is None else float(found)
 
 
 def depth(connection: sqlite3.Connection, queue: Queue) -> int:
@@ -87,11 +84,7 @@ def take(
     connection = transaction.connection
     rows: list[Any] = []
     size = 0
-    for row in connection.execute(
-        f"SELECT {_COLUMNS} FROM messages WHERE queue = ? AND fifo = 0 AND visible_at <= ? "
-        "ORDER BY visible_at, id LIMIT ?",
-        (queue.id, now, limit),
-    ):
+    for row in _due(connection, queue, limit, now):
         if row[1] >= _SUSPICIOUS and (rows or not alone):
             break
         rows.append(row)
@@ -106,7 +99,50 @@ def take(
         "WHERE id = ?",
         [(now + queue.visibility_timeout, stamp, reader, row[0]) for row in rows],
     )
+    refresh(connection, queue, {row[4] for row in rows})
     return [_record(row, stamp) for row in rows]
+
+
+def _due(connection: sqlite3.Connection, queue: Queue, limit: int, now: float) -> Iterator[Any]:
+    if not queue.fifo:
+        yield from connection.execute(
+            f"SELECT {_COLUMNS} FROM messages WHERE queue = ? AND fifo = 0 AND visible_at <= ? "
+            "ORDER BY visible_at, id LIMIT ?",
+            (queue.id, now, limit),
+        )
+        return
+    groups = connection.execute(
+        "SELECT key FROM message_groups WHERE queue = ? AND ready_at <= ? ORDER BY ready_at LIMIT ?",
+        (queue.id, now, limit),
+    ).fetchall()
+    # One of each: should it fail, the next of its group must not be in hand.
+    for (group,) in groups:
+        yield connection.execute(
+            f"SELECT {_COLUMNS} FROM messages WHERE queue = ? AND fifo = 1 AND key = ? ORDER BY id LIMIT 1",
+            (queue.id, group),
+        ).fetchone()
+
+
+def release(
+    transaction: Transaction, queue: Queue, records: Sequence[EventRecord], delay: float, now: float
+) -> None:
+    """Gives events back as they came: with delay 0 they were never taken, and no process died of them."""
+    back = 1 if delay == 0 else 0
+    transaction.connection.executemany(
+        "UPDATE messages SET visible_at = ?, receipt = NULL, reader = NULL, "
+        "receive_count = receive_count - ?, note = ? WHERE id = ? AND receipt = ?",
+        [
+            (
+                now + delay,
+                back,
+                None if record.history is FRESH else _note(record.history),
+                record.receipt.id,
+                record.receipt.number,
+            )
+            for record in records
+        ],
+    )
+    changed(transaction, queue, 0)
 
 
 def remember(
@@ -121,6 +157,18 @@ def remember(
             for record in records
         ],
     )
+    refresh(transaction.connection, queue, {record.receipt.group for record in records})
+    changed(transaction, queue, 0)
+
+
+def bury(transaction: Transaction, queue: Queue, record: EventRecord, letter: bytes) -> None:
+    """Closes the group of a record, which stands there as a letter from now on."""
+    transaction.connection.execute(
+        "UPDATE messages SET visible_at = ?, receipt = NULL, reader = NULL, receive_count = 0, note = NULL, "
+        "value = ? WHERE id = ? AND receipt = ?",
+        (inf, letter, record.receipt.id, record.receipt.number),
+    )
+    refresh(transaction.connection, queue, {record.receipt.group})
     changed(transaction, queue, 0)
 
 

@@ -10,7 +10,7 @@ from collections import Counter
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from math import inf
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 import anyio
 import orjson
@@ -21,7 +21,7 @@ from streamfn.errors import SourceError, StreamfnError
 from streamfn.leasing import worker_name
 from streamfn.local import eventqueue, queues
 from streamfn.local.broker import Broker
-from streamfn.local.messages import append
+from streamfn.local.messages import append, next_at
 from streamfn.local.queues import QueueOptions
 from streamfn.local.schema import FILE, pack_headers, queue_channel
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from streamfn.core.events import EventRecord, EventShape
     from streamfn.core.records import Record
+    from streamfn.core.rendering import Loads
     from streamfn.local.messages import Row
     from streamfn.local.queues import Queue
     from streamfn.ports import Clock, Event
@@ -77,18 +78,21 @@ class LocalEvents:
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
         """The time within which events are taken; what was put before its end is written."""
-        async with Broker.shared(self._path, clock=self._clock) as broker, anyio.create_task_group() as tasks:
+        async with Broker.shared(self._path, clock=self._clock) as broker:
             self._broker = broker
             self._some = asyncio.Event()
-            tasks.start_soon(self._write_all, broker)
             try:
-                yield
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(self._write_all, broker)
+                    try:
+                        yield
+                    finally:
+                        self._broker = None
+                        self._some.set()
             finally:
-                self._broker = None
-                self._some.set()
-        for _, _, written in self._waiting:
-            # Only where this was cut off.
-            written.set_exception(OSError(errno.ECANCELED, "the event queue was closed"))
+                # There are some only where this was cut off.
+                waiting, self._waiting = self._waiting, []
+                _refuse(waiting, OSError(errno.ECANCELED, "the event queue was closed"))
 
     async def put(self, function: str, event: Event) -> None:
         """Durable when it returns. Raises OSError where it cannot be, and StreamfnError where this is not
@@ -103,7 +107,7 @@ class LocalEvents:
 
     def source(self, function: str) -> LocalEventSource:
         """The events of a function."""
-        return LocalEventSource(self._path, self._clock, function)
+        return LocalEventSource(self._path, self._clock, f"events:{function}", PREFIX + function)
 
     async def _write_all(self, broker: Broker) -> None:
         """Writes what has gathered while the last was written, until closed and empty."""
@@ -119,9 +123,7 @@ class LocalEvents:
                     await broker.database.write(partial(self._append, waiting, now))
             except OSError as error:
                 self._queues.clear()
-                for _, _, written in waiting:
-                    if not written.done():
-                        written.set_exception(OSError(*error.args))
+                _refuse(waiting, error)
             else:
                 for function, count in Counter(function for function, _, _ in waiting).items():
                     self._taken(function, count)
@@ -140,6 +142,12 @@ class LocalEvents:
             append(transaction, queue, its)
 
 
+def _refuse(waiting: Sequence[_Waiting], error: OSError) -> None:
+    for _, _, written in waiting:
+        if not written.done():
+            written.set_exception(OSError(*error.args))
+
+
 def ensure(transaction: Transaction, function: str, now: float) -> Queue:
     """The queue of a function, made if need be."""
     return queues.ensure(transaction, PREFIX + function, QueueOptions(), now)
@@ -152,16 +160,18 @@ def row_of(event: Event, now: float) -> Row:
 
 
 class LocalEventSource:
-    """The events of one function."""
+    """The events of one function, or the sequences of one mapping that were opened again."""
 
-    def __init__(self, path: Path, clock: Clock, function: str) -> None:
+    def __init__(self, path: Path, clock: Clock, name: str, queue: str, read: Loads = orjson.loads) -> None:
         self._path = path
         self._clock = clock
-        self._function = function
+        self._name = name
+        self._queue = queue
+        self._shape = InvocationShape(read)
 
     @property
     def name(self) -> str:
-        return f"events:{self._function}"
+        return self._name
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[LocalEventShard]:
@@ -170,7 +180,7 @@ class LocalEventSource:
         with _as_source_error():
             broker = await sharing.__aenter__()
         try:
-            shard = await LocalEventShard.of(broker, self._function)
+            shard = await LocalEventShard.of(broker, self._queue, self._shape)
             try:
                 yield shard
             finally:
@@ -199,21 +209,23 @@ class LocalEventShard:
         self._next_at = 0.0
         """When something is due then, if nothing else happens."""
         self._look_at = 0.0
-        self._in_hand: set[int] = set()
+        self._in_hand: dict[int, EventRecord] = {}
+        self._suspect = 0
+        """The suspicious one that was taken last."""
         self._messages: int | None = None
 
     @classmethod
-    async def of(cls, broker: Broker, function: str) -> LocalEventShard:
+    async def of(cls, broker: Broker, name: str, shape: EventShape) -> LocalEventShard:
         """Makes a reader known. Raises SourceError where the file cannot be used."""
         now, owner = broker.clock(), worker_name()
 
         def work(transaction: Transaction) -> tuple[Queue, int]:
-            queue = ensure(transaction, function, now)
+            queue = queues.ensure(transaction, name, QueueOptions(), now)
             return queue, eventqueue.register(transaction, queue, owner)
 
         with _as_source_error():
             queue, reader = await broker.database.write(work)
-        return cls(broker, queue, reader, InvocationShape(orjson.loads))
+        return cls(broker, queue, reader, shape)
 
     @property
     def visibility_timeout(self) -> float:
@@ -246,14 +258,18 @@ class LocalEventShard:
                 await watch.wait(self._channel, self._known, min(left, due, self._look_at - loop.time()))
 
     async def _take(self, limit: int) -> Sequence[EventRecord]:
+        if self._suspect in self._in_hand:
+            # It is alone until it is settled, which wakes us.
+            self._next_at = inf
+            return ()
         taken: list[list[EventRecord]] = []
         now, alone = self._broker.clock(), not self._in_hand
 
-        def work(transaction: Transaction) -> tuple[list[EventRecord], float | None, int]:
+        def work(transaction: Transaction) -> tuple[list[EventRecord], float, int]:
             connection = transaction.connection
             found = eventqueue.take(transaction, self._queue, self._reader, limit, now, alone=alone)
             taken.append(found)
-            following = None if found else eventqueue.next_at(connection, self._queue)
+            following = 0.0 if found else next_at(connection, self._queue)
             return found, following, eventqueue.depth(connection, self._queue)
 
         try:
@@ -262,13 +278,15 @@ class LocalEventShard:
         except asyncio.CancelledError:
             if taken and taken[-1]:
                 with anyio.CancelScope(shield=True):
-                    await self._broker.release(self._queue, taken[-1], 0)
+                    await self.release(taken[-1], 0)
             raise
-        self._in_hand.update(record.receipt.id for record in records)
+        self._in_hand.update((record.receipt.id, record) for record in records)
+        if records and records[0].history.suspect:
+            self._suspect = records[0].receipt.id
         if not records:
             # What is due and was not given is suspicious: it waits until nothing is in hand, and each
             # settlement wakes us.
-            self._next_at = inf if following is None or following <= now else following
+            self._next_at = inf if following <= now else following
         return records
 
     async def _inherit(self) -> None:
@@ -286,8 +304,14 @@ class LocalEventShard:
             self._messages -= gone
 
     async def release(self, records: Sequence[Record], delay: float | None) -> None:
-        if delay is not None:
-            await self._settled(self._broker.release(self._queue, records, delay), records)
+        if delay is None:
+            return
+        events, now = cast("Sequence[EventRecord]", records), self._broker.clock()
+
+        def work(transaction: Transaction) -> None:
+            eventqueue.release(transaction, self._queue, events, delay, now)
+
+        await self._settled(self._broker.database.write(work, durable=False), records)
 
     async def remember(self, records: Sequence[EventRecord], delay: float) -> None:
         now = self._broker.clock()
@@ -298,18 +322,36 @@ class LocalEventShard:
         await self._settled(self._broker.database.write(work), records)
 
     async def _settled(self, doing: Awaitable[T], records: Sequence[Record]) -> T:
-        with _as_source_error():
-            done = await doing
-        self._in_hand.difference_update(record.receipt.id for record in records)  # type: ignore[attr-defined]
-        return done
+        try:
+            with _as_source_error():
+                return await doing
+        except SourceError:
+            # No other reader is told, nor are we, of what is not in hand any more.
+            self._known = -1
+            raise
+        finally:
+            for record in cast("Sequence[EventRecord]", records):
+                self._in_hand.pop(record.receipt.id, None)
 
     async def close(self) -> None:
-        """Nothing is in hand any more."""
+        """What is in hand comes again at once."""
+        left, now = list(self._in_hand.values()), self._broker.clock()
+
+        def work(transaction: Transaction) -> None:
+            eventqueue.release(transaction, self._queue, left, 0, now)
+            eventqueue.leave(transaction, self._reader)
+
         try:
-            await self._broker.database.write(lambda transaction: eventqueue.leave(transaction, self._reader))
+            await self._broker.database.write(work)
         except OSError as error:
             # Another reader finds out by itself that this one is no more.
             _log.warning("reader_not_removed", queue=self._queue.name, reason=str(error))
+
+    async def bury(self, record: EventRecord, letter: bytes) -> None:
+        def work(transaction: Transaction) -> None:
+            eventqueue.bury(transaction, self._queue, record, letter)
+
+        await self._settled(self._broker.database.write(work), [record])
 
     async def extend(self, records: Sequence[Record], seconds: float) -> None:
         with _as_source_error():

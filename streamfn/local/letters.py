@@ -163,7 +163,7 @@ class LocalFetcher:
         if self._place.is_queue or broker is None or not await admin.has_stream(broker, name):
             return None
         shard, first, last = _range(info)
-        if shard >= len(await admin.ends(broker, name)):
+        if not 0 <= shard < len(await admin.ends(broker, name)):
             return None
         records = await _between(broker, name, shard, first, last)
         if not records:

@@ -197,7 +197,7 @@ def receive(transaction: Transaction, queue: Queue, limit: int, now: float) -> R
         _bury(transaction, queue, dead, expired, now)
         rows = [row for row in rows if row[2] < too_often and row[5] > too_old]
     if not rows:
-        return Received((), _next_at(connection, queue), found[0] - len(dead) - len(expired))
+        return Received((), next_at(connection, queue), found[0] - len(dead) - len(expired))
     stamp, fifo = transaction.stamp, queue.fifo
     connection.executemany(
         "UPDATE messages SET visible_at = ?, receive_count = receive_count + 1, receipt = ?, "
@@ -205,9 +205,9 @@ def receive(transaction: Transaction, queue: Queue, limit: int, now: float) -> R
         [(now + queue.visibility_timeout, stamp, now, row[0]) for row in rows],
     )
     if fifo:
-        _refresh(connection, queue, {row[6] for row in rows})
+        refresh(connection, queue, {row[6] for row in rows})
     records = [record_of(row, stamp, now, fifo=fifo) for row in rows]
-    return Received(records, _next_at(connection, queue), found[0] - len(dead) - len(expired))
+    return Received(records, next_at(connection, queue), found[0] - len(dead) - len(expired))
 
 
 def _ready(connection: sqlite3.Connection, queue: Queue, limit: int, now: float) -> Iterable[Any]:
@@ -237,7 +237,8 @@ def _ready(connection: sqlite3.Connection, queue: Queue, limit: int, now: float)
             return
 
 
-def _next_at(connection: sqlite3.Connection, queue: Queue) -> float:
+def next_at(connection: sqlite3.Connection, queue: Queue) -> float:
+    """When something hidden will be visible at the earliest, if nothing else happens; infinity: never."""
     statement = (
         "SELECT min(ready_at) FROM message_groups WHERE queue = ?"
         if queue.fifo
@@ -299,7 +300,7 @@ def remove(transaction: Transaction, queue: Queue, numbers: Sequence[int]) -> in
         if row is not None:
             groups.add(row[0])
             gone += 1
-    _refresh(connection, queue, groups)
+    refresh(connection, queue, groups)
     changed(transaction, queue, -gone)
     return gone
 
@@ -339,15 +340,15 @@ def extend(
         "UPDATE messages SET visible_at = ? WHERE id = ? AND receipt = ?",
         [(now + seconds, receipt.id, receipt.number) for receipt in receipts],
     )
-    _refresh(transaction.connection, queue, {receipt.group for receipt in receipts})
+    refresh(transaction.connection, queue, {receipt.group for receipt in receipts})
 
 
 def _settled(transaction: Transaction, queue: Queue, receipts: Sequence[Receipt], messages: int) -> None:
-    _refresh(transaction.connection, queue, {receipt.group for receipt in receipts})
+    refresh(transaction.connection, queue, {receipt.group for receipt in receipts})
     changed(transaction, queue, messages)
 
 
-def _refresh(connection: sqlite3.Connection, queue: Queue, groups: Iterable[bytes | None]) -> None:
+def refresh(connection: sqlite3.Connection, queue: Queue, groups: Iterable[bytes | None]) -> None:
     """Notes when each group is ready: when its first message is visible."""
     if not queue.fifo:
         return

@@ -10,6 +10,7 @@ from streamfn.core.letters.contents import contents_of as contents_of
 from streamfn.core.letters.contents import place_of as place_of
 from streamfn.core.letters.envelope import REDRIVES as REDRIVES
 from streamfn.core.letters.envelope import Origin as Origin
+from streamfn.core.letters.envelope import given_up_again as given_up_again
 from streamfn.core.letters.envelope import letter as letter
 from streamfn.core.letters.envelope import redrives_of as redrives_of
 from streamfn.core.letters.reading import Form as Form

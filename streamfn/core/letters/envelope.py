@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any, Final
 from streamfn.core.events.sqs import SqsMessage
 from streamfn.core.invocations import failure_of
 from streamfn.core.lineage import TRACE_HEADER
+from streamfn.core.outcomes import Condition
 from streamfn.core.rendering import base64_text, iso_millis, text_of
 
 if TYPE_CHECKING:
     from streamfn.core.delivery import Discard
+    from streamfn.core.outcomes import Failed
     from streamfn.core.records import Headers, Record
 
 REDRIVES: Final = "streamfn-redrives"
@@ -57,15 +59,38 @@ def letter(
         "redrives": redrives_of(record.headers),
     }
     if failed is not None:
-        dead["error"] = {
-            "type": _text(failed.type),
-            "message": _text(failed.message),
-            "stackTrace": [_text(line) for line in failed.stack],
-        }
+        dead["error"] = _error(failed)
     trace = trace_of(record)
     if trace is not None:
         dead["trace"] = trace
     return document | {"deadLetter": dead}
+
+
+def given_up_again(document: dict[str, Any], discard: Discard, at: float) -> dict[str, Any]:
+    """A letter whose record was delivered once more, and given up once more.
+
+    One that was parked until then has not been redriven: it was its first time.
+    """
+    dead: dict[str, Any] = document["deadLetter"]
+    was_parked = dead["condition"] == Condition.PARKED.value
+    condition = discard.condition
+    if condition is Condition.RETRIES_EXHAUSTED:
+        condition = Condition.RETRY_ATTEMPTS_EXHAUSTED
+    failed = failure_of(discard.outcome)
+    dead |= {
+        "attempts": discard.attempts,
+        "condition": condition.value,
+        "redrives": dead["redrives"] + (0 if was_parked else 1),
+    }
+    context = document["requestContext"] | {
+        "condition": discard.condition.value,
+        "approximateInvokeCount": discard.attempts,
+    }
+    document |= {"requestContext": context, "timestamp": iso_millis(at), "deadLetter": dead}
+    if failed is not None:
+        document["responsePayload"] = failed.payload(context["requestId"])
+        dead["error"] = _error(failed)
+    return document
 
 
 def redrives_of(headers: Headers) -> int:
@@ -84,6 +109,14 @@ def trace_of(record: Record) -> str | None:
         if name == TRACE_HEADER:
             return text_of(value or b"")
     return None
+
+
+def _error(failed: Failed) -> dict[str, Any]:
+    return {
+        "type": _text(failed.type),
+        "message": _text(failed.message),
+        "stackTrace": [_text(line) for line in failed.stack],
+    }
 
 
 def _key(key: str | None) -> dict[str, Any]:

@@ -1,0 +1,81 @@
+"""`streamfn invoke --async`: an event into the event queue of a state directory."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import orjson
+
+from streamfn.cli import CLEAN
+from streamfn.cli.control import NoWorker, ask
+from streamfn.errors import ConfigurationError, StreamfnError
+from streamfn.invoking import payload_of
+from streamfn.local import LocalEvents
+from streamfn.ports import Event
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def invoke(options: argparse.Namespace) -> int:
+    """Puts one event; it is durable, and its request id printed, when it returns."""
+    function = _function(options.function, options.qualifier)
+    payload = payload_of(_payload(options.payload))
+    state_dir = Path(options.state_dir or ".streamfn")
+    request_id = str(uuid4())
+    try:
+        asyncio.run(_put(state_dir, function, Event(request_id, payload)))
+    except OSError as error:
+        raise StreamfnError(f"nothing was queued: {error.strerror or error}") from error
+    if options.json:
+        print(orjson.dumps({"StatusCode": 202, "RequestId": request_id}).decode())
+    else:
+        print(request_id)
+    _tell_workers(state_dir, function)
+    return CLEAN
+
+
+async def _put(state_dir: Path, function: str, event: Event) -> None:
+    events = LocalEvents(state_dir, clock=time.time)  # noqa: TID251 - a root of its own
+    async with events.open():
+        await events.put(function, event)
+
+
+def _tell_workers(state_dir: Path, function: str) -> None:
+    """A worker that has not served the function's events yet does so now; and whoever waits is told."""
+    try:
+        answers = ask(state_dir / "run", {"op": "events", "name": function})
+    except NoWorker:
+        sys.stderr.write("streamfn: no worker runs here: the event waits for streamfn run TARGET\n")
+        return
+    problems = [answer["error"] for answer in answers if "error" in answer]
+    if len(problems) == len(answers):
+        sys.stderr.write(f"streamfn: no worker takes the event, which waits: {'; '.join(problems)}\n")
+
+
+def _function(name: str, qualifier: str | None) -> str:
+    key = f"{name}:{qualifier}" if qualifier else name
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}(:[A-Za-z0-9_$-]{1,128})?", key):
+        raise ConfigurationError(
+            f"{key!r} is no function's name", field="FUNCTION", fix="write NAME, or NAME:QUALIFIER"
+        )
+    return key.removesuffix(":$LATEST")
+
+
+def _payload(text: str) -> bytes:
+    if text == "-":
+        return sys.stdin.buffer.read()
+    if not text.startswith("@"):
+        return text.encode("utf-8", "surrogateescape")
+    try:
+        return Path(text[1:]).read_bytes()
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot be read: {error.strerror}", where=text[1:], field="PAYLOAD"
+        ) from error
