@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks import (
+    asynchronous,
     engine,
     kafka_delivery,
     kafka_throughput,
@@ -19,6 +20,7 @@ from benchmarks import (
     processes,
     report,
     sqs,
+    task_queues,
 )
 from benchmarks.measuring import measure
 from benchmarks.scenario import Group, Result, Settings
@@ -30,6 +32,8 @@ GROUPS: tuple[Group, ...] = (
     *sqs.GROUPS,
     *kinesis.GROUPS,
     *local.GROUPS,
+    *asynchronous.GROUPS,
+    *task_queues.GROUPS,
     *engine.GROUPS,
     *patterns.GROUPS,
     *processes.GROUPS,

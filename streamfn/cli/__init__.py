@@ -1,4 +1,4 @@
-"""The command line: `streamfn run`, `check`, `put`, `filter`, `mappings`, `demo`.
+"""The command line: `streamfn run`, `check`, `put`, `filter`, `mappings`, `dlq`, `demo`.
 
 What a command needs is imported when it runs, so that `--help` answers at once.
 """
@@ -66,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
         "2 bad configuration.",
     )
     parser.add_argument("--version", action=_Version, help="show the version and leave")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
 
     run = _command(commands, "run", "streamfn.cli.run:run", "run functions until told to stop")
     run.add_argument("target", metavar="TARGET", help=_TARGET)
@@ -144,20 +144,67 @@ def _parser() -> argparse.ArgumentParser:
     mappings.add_argument("--watch", action="store_true", help="show again every second")
     _state_dir(mappings)
 
+    invoke = _command(
+        commands,
+        "invoke",
+        "streamfn.cli.invoke:invoke",
+        "invoke a function asynchronously: queue an event, and print its request id",
+    )
+    invoke.add_argument("function", metavar="FUNCTION", help="its name, or NAME:QUALIFIER")
+    invoke.add_argument(
+        "payload",
+        metavar="PAYLOAD",
+        nargs="?",
+        default="{}",
+        help="JSON, or @FILE; - reads standard input ({})",
+    )
+    invoke.add_argument(
+        "--async",
+        dest="asynchronous",
+        action="store_true",
+        required=True,
+        help="return when the event is durable; there is no other way yet",
+    )
+    invoke.add_argument("--qualifier", metavar="NAME", help="a version or an alias of the function")
+    invoke.add_argument("--json", action="store_true", help="print JSON, not the request id alone")
+    _state_dir(invoke)
+
+    dlq = _command(
+        commands,
+        "dlq",
+        "streamfn.cli.dlq_show:ls",
+        "look through dead letters; redrive, purge, export and import them",
+    )
+    dlq.learn_from("streamfn.cli.dlq_options:add_to")
+
     _command(commands, "demo", "streamfn.demo:main", "stream real records through the embedded broker")
     return parser
 
 
-def _loaded(command: str) -> Callable[[Any], int | None]:
+def _loaded(command: str) -> Callable[[Any], Any]:
     """What a command runs, imported now: `module:function`."""
     module, _, name = command.partition(":")
-    function: Callable[[Any], int | None] = getattr(import_module(module), name)
+    function: Callable[[Any], Any] = getattr(import_module(module), name)
     return function
 
 
-def _command(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, command: str, text: str
-) -> argparse.ArgumentParser:
+class _Parser(argparse.ArgumentParser):
+    """A parser that may learn its options when it is asked for them: the help of others need not wait."""
+
+    _lesson = ""
+
+    def learn_from(self, lesson: str) -> None:
+        """`module:function`, which adds the options."""
+        self._lesson = lesson
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        lesson, self._lesson = self._lesson, ""
+        if lesson:
+            _loaded(lesson)(self)
+        return super().parse_known_args(args, namespace)
+
+
+def _command(commands: argparse._SubParsersAction[_Parser], name: str, command: str, text: str) -> _Parser:
     parser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
     parser.set_defaults(command=command)
     return parser

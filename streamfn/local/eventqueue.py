@@ -142,6 +142,7 @@ def release(
             for record in records
         ],
     )
+    refresh(transaction.connection, queue, {record.receipt.group for record in records})
     changed(transaction, queue, 0)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
+from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -59,7 +60,7 @@ class SequenceLetters:
         """Raises ConfigurationError where no sequenced mapping of that group has been here."""
         broker, queue = await self._open()
         after = 0
-        while page := await broker.database.read(lambda c, after=after: _heads(c, queue, after)):
+        while page := await broker.database.read(partial(_heads, queue=queue, after=after)):
             for number, message_id, key, sent_at, body, behind in page:
                 yield Stored(message_id, body, unpack_text(key), (), sent_at, None, number, behind=behind)
             after = page[-1][0]

@@ -17,6 +17,7 @@ from streamfn.testing.functions import takes as takes
 from streamfn.testing.functions import throttles_until as throttles_until
 from streamfn.testing.functions import waits_for as waits_for
 from streamfn.testing.memory import MemoryDestination as MemoryDestination
+from streamfn.testing.memory import MemoryEvents as MemoryEvents
 from streamfn.testing.memory import MemoryQueue as MemoryQueue
 from streamfn.testing.memory import MemoryStream as MemoryStream
 from streamfn.testing.memory import MemoryTelemetry as MemoryTelemetry

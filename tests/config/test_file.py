@@ -8,6 +8,7 @@ import pytest
 
 from streamfn.config import STREAM, ConfigurationErrors
 from streamfn.config.file import AppFile, load
+from streamfn.errors import ConfigurationError
 
 GOOD = """\
 name: flights
@@ -70,6 +71,7 @@ def test_a_file_says_all_that_an_app_is(written: Path) -> None:
 def test_what_is_left_out_has_defaults(written: Path) -> None:
     file = read(written, "functions: {f: app:f}\n")
     assert (file.name, file.state_dir, file.mappings) == ("streamfn", Path(".streamfn"), ())
+    assert (file.event_invoke_configs, file.dead_letters) == ((), None)
     assert (file.logging.level, file.logging.format) == ("info", None)
 
 
@@ -208,6 +210,121 @@ event_source_mappings:
 )
 def test_what_is_wrong_is_told_with_its_line(written: Path, text: str, messages: list[str]) -> None:
     assert wrong(written, text) == messages
+
+
+INVOKED = """\
+functions:
+  bill:
+    handler: app:bill
+    event_invoke_config:
+      MaximumRetryAttempts: ${RETRIES:-1}
+      DestinationConfig:
+        OnFailure: {Destination: "local:queue/unpaid"}
+  ship:
+    handler: app:ship
+    event_invoke_config:
+      - on_success: function:bill
+      - Qualifier: 7
+        retry_delays: [1, 5]
+      - FunctionName: ship:blue
+        dead_letters: false
+  idle: {handler: "app:idle", event_invoke_config: }
+dead_letters: true
+"""
+
+
+def test_a_function_says_how_it_is_invoked_asynchronously(written: Path) -> None:
+    file = read(written, INVOKED, RETRIES="0")
+    bill, ship, seventh, blue = file.event_invoke_configs
+    assert (bill.key, bill.maximum_retry_attempts, bill.on_failure) == ("bill", 0, "local:queue/unpaid")
+    assert (ship.key, ship.on_success) == ("ship", "function:bill")
+    assert (seventh.key, seventh.retry_delays) == ("ship:7", (1.0, 5.0))
+    assert (blue.key, blue.dead_letters) == ("ship:blue", False)
+    assert sorted(file.functions) == ["bill", "idle", "ship"]
+
+
+def test_an_error_of_a_destination_has_the_line_of_its_option(written: Path) -> None:
+    bill, ship, *_ = read(written, INVOKED).event_invoke_configs
+    problem = ConfigurationError("no such queue")
+    assert bill.located(problem, "on_failure").where == f"{written}:7"
+    assert ship.located(problem, "on_success").where == f"{written}:11"
+
+
+@pytest.mark.parametrize(
+    ("text", "letters"),
+    [
+        ("true", True),
+        ("false", False),
+        ("local:queue/lost", "local:queue/lost"),
+        ("${DEAD}", "file:x"),
+        ("", None),
+    ],
+)
+def test_an_app_says_where_dead_letters_are(written: Path, text: str, letters: object) -> None:
+    assert read(written, f"dead_letters: {text}\n", DEAD="file:x").dead_letters == letters
+
+
+def test_what_is_wrong_with_asynchronous_invocation_is_told_with_its_line(written: Path) -> None:
+    text = """\
+functions:
+  bill:
+    handler: app:bill
+    timeout: 0
+    event_invoke_config:
+      MaximumRetryAttempts: -1
+      MaximumEventAge: 60
+      DestinationConfig:
+        OnFailure:
+          Destination: function:bill
+        OnSucces: {}
+  ship:
+    handler: app:ship
+    event_invoke_config:
+      - Qualifier: blue
+        on_failure: done
+      - Qualifier: green
+      - FunctionName: ship:green
+      - function: bill
+      - here
+  idle:
+    handler: app:idle
+    event_invoke_config: fast
+  slow:
+    event_invoke_confg: {}
+dead_letters: somewhere
+"""
+    invalid = "unknown option. Fix: did you mean"
+    sets = "must be a set of names and values, or a list of such sets"
+    assert wrong(written, text.replace("somewhere", "true")) == [
+        "4: functions.bill.timeout: must be 0.001 to 86400 seconds, not 0",
+        "6: MaximumRetryAttempts: must be 0 to 10000, not -1",
+        f"7: MaximumEventAge: {invalid} MaximumEventAgeInSeconds?",
+        "10: DestinationConfig.OnFailure.Destination: "
+        "You can't specify the function as a destination for itself. Fix: name another one",
+        f"11: DestinationConfig.OnSucces: {invalid} OnSuccess?",
+        "16: OnFailure: 'done' is no URI. Fix: write its kind first, such as file:dead-letters.jsonl",
+        "18: functions.ship.event_invoke_config[2]: options of ship:green are already declared. "
+        "Fix: give one of them a Qualifier",
+        "19: FunctionName: must be ship, the function that it stands under, not bill. Fix: remove it",
+        f"20: functions.ship.event_invoke_config[4]: {sets}",
+        f"23: functions.idle.event_invoke_config: {sets}",
+        "24: functions.slow.handler: is required",
+        f"25: functions.slow.event_invoke_confg: {invalid} event_invoke_config?",
+    ]
+    assert wrong(written, text) == [
+        "26: dead_letters: 'somewhere' is no URI. Fix: write its kind first, such as file:dead-letters.jsonl"
+    ]
+
+
+def test_a_destination_that_is_the_function_itself_is_told_with_its_line(written: Path) -> None:
+    text = INVOKED.replace("local:queue/unpaid", "function:bill").replace(
+        "function:bill\n", "function:ship\n"
+    )
+    itself = "You can't specify the function as a destination for itself. Fix: name another one"
+    assert wrong(written, text) == [
+        f"7: DestinationConfig.OnFailure.Destination: {itself}",
+        f"11: OnSuccess: {itself}",
+    ]
 
 
 def test_a_template_of_aws_is_told_from_a_file_of_ours(written: Path) -> None:

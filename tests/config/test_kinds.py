@@ -83,6 +83,8 @@ def unsupported(name: str, rest: str) -> str:
         ("on_position_lost", "latest", {STREAM, KAFKA}),
         ("revoke_grace", 1, {STREAM, KAFKA}),
         ("retry_backoff", {"first": 0.1}, {STREAM, KAFKA}),
+        ("dead_letters", True, {STREAM, KAFKA}),
+        ("dead_letters", "log:", {STREAM, KAFKA}),
         ("retry_delay", 1, {QUEUE, FIFO}),
         ("maximum_concurrency", 2, {QUEUE, FIFO}),
         ("minimum_pollers", 2, {QUEUE, FIFO}),
@@ -119,6 +121,41 @@ def test_what_is_refused_is_said_in_the_words_of_aws() -> None:
     assert refused(FIFO, maximum_batching_window_in_seconds=1) == [
         unsupported("MaximumBatchingWindowInSeconds", "a FIFO queue does not take it: remove it")
     ]
+
+
+def test_dead_letters_of_a_queue_are_the_concern_of_its_own() -> None:
+    for kind in (QUEUE, FIFO):
+        instead = f"a {kind.name} does not take it: remove it"
+        assert refused(kind, dead_letters=True, sequenced=True, sequenced_limit=5) == [
+            unsupported("DeadLetters", f"{instead} and give the queue a dead-letter queue"),
+            unsupported("Sequenced", instead),
+            unsupported("SequencedLimit", instead),
+        ]
+
+
+@pytest.mark.parametrize("kind", [STREAM, DYNAMODB, KAFKA], ids=lambda kind: kind.name)
+def test_sequences_are_kept_by_key(kind: Kind) -> None:
+    for letters in (None, True, "log:"):
+        load(ordering="key", sequenced=True, sequenced_limit=5, dead_letters=letters).check(kind)
+    for options in ({}, {"ordering": "shard"}, {"ordering": "none"}):
+        assert refused(kind, sequenced=True, **options) == [
+            "Sequenced: goes with ordering key only: records are parked by their key. "
+            "Fix: set ordering: key, or remove it"
+        ]
+
+
+def test_a_sequence_needs_a_dead_letter_to_wait_for() -> None:
+    assert refused(STREAM, ordering="key", sequenced=True, dead_letters=False) == [
+        "Sequenced: needs dead letters: what is parked is released after the redrive of one. "
+        "Fix: set dead_letters: true, or remove it"
+    ]
+
+
+def test_a_limit_of_sequences_needs_them() -> None:
+    assert refused(KAFKA, sequenced_limit=5) == [
+        "SequencedLimit: goes with sequenced only. Fix: set sequenced: true, or remove it"
+    ]
+    load(sequenced_limit=100_000).check(KAFKA)
 
 
 def test_an_option_at_its_default_does_no_harm() -> None:
@@ -387,6 +424,7 @@ def test_our_own_options_have_safe_defaults() -> None:
     mapping = load()
     assert mapping.when_destination_fails is WhenDestinationFails.BLOCK
     assert mapping.on_position_lost is OnPositionLost.FAIL
+    assert (mapping.dead_letters, mapping.sequenced, mapping.sequenced_limit) == (None, False, 100_000)
 
 
 # -------------------------------------------------------------------------------------------- update
@@ -409,6 +447,17 @@ def test_an_update_takes_options_away_in_the_ways_of_aws() -> None:
     )
     assert mapping.updated({"ScalingConfig": {}}).maximum_concurrency is None
     assert mapping.updated({"ScalingConfig": {"MaximumConcurrency": 4}}).maximum_concurrency == 4
+
+
+def test_an_update_changes_what_becomes_of_failures() -> None:
+    mapping = load(ordering="key", dead_letters="log:", sequenced=True, sequenced_limit=5)
+    assert mapping.updated({"BatchSize": 6}).dead_letters == "log:"
+    changed = mapping.updated({"DeadLetters": True, "sequenced": False, "SequencedLimit": 100_000})
+    assert (changed.dead_letters, changed.sequenced, changed.sequenced_limit) == (True, False, 100_000)
+    changed.check(STREAM)
+    assert mapping.updated({"dead_letters": ""}).dead_letters is None
+    with pytest.raises(ConfigurationErrors, match="Sequenced: goes with ordering key only"):
+        mapping.updated({"Ordering": "shard"}).check(STREAM)
 
 
 def test_an_update_goes_from_one_way_of_scaling_to_the_other() -> None:

@@ -70,6 +70,10 @@ def lines(errors: ConfigurationErrors) -> list[str]:
         ("RevokeGrace", "revoke_grace", 5),
         ("RetryBackoff", "retry_backoff", {"first": 0.1}),
         ("RetryDelay", "retry_delay", 2),
+        ("DeadLetters", "dead_letters", True),
+        ("DeadLetters", "dead_letters", "local:queue/lost"),
+        ("Sequenced", "sequenced", True),
+        ("SequencedLimit", "sequenced_limit", 5),
         ("Name", "name", "m"),
     ],
 )
@@ -178,6 +182,32 @@ def test_brokers_together_with_the_arn_of_their_cluster_make_events_of_msk() -> 
     assert mapping.source == "kafka://a:9092/t?event_source_arn=arn:aws:kafka:eu-west-1:1:cluster/c/1"
 
 
+def test_dead_letters_may_go_to_a_topic_of_the_same_cluster() -> None:
+    mapping = load(source="kafka://a:9092/flights", on_failure="kafka://failed", dead_letters="kafka://dead")
+    assert mapping.on_failure == "kafka://a:9092/failed"
+    assert mapping.dead_letters == "kafka://a:9092/dead"
+
+
+@pytest.mark.parametrize("value", [None, True, False, "file:dead.jsonl", "arn:aws:s3:::dead"])
+def test_dead_letters_are_kept_or_not_or_somewhere(value: object) -> None:
+    assert load(dead_letters=value).dead_letters == value
+
+
+def test_nothing_is_said_of_dead_letters_by_default_nor_by_empty_text() -> None:
+    assert load().dead_letters is None
+    assert load(dead_letters="").dead_letters is None
+
+
+def test_an_object_takes_dead_letters_too() -> None:
+    destination = SimpleNamespace(name="memory:dead", send=None)
+    assert load(dead_letters=destination).dead_letters is destination
+
+
+@pytest.mark.parametrize("limit", [1, 10_000_000])
+def test_the_ends_of_the_range_of_parked_records(limit: int) -> None:
+    assert load(sequenced_limit=limit).sequenced_limit == limit
+
+
 def test_an_empty_destination_is_none() -> None:
     assert load(DestinationConfig={"OnFailure": {"Destination": ""}}).on_failure is None
     assert load(DestinationConfig={"OnFailure": {}}).on_failure is None
@@ -283,6 +313,7 @@ def test_a_mapping_cannot_be_changed_in_place() -> None:
             {"function": "f:prod"},
             "FunctionName: versions and aliases (prod) are not supported yet. Fix: write f",
         ),
+        ({"function": "f:"}, "FunctionName: versions and aliases () are not supported yet. Fix: write f"),
         (
             {"source": "flights"},
             "Source: 'flights' is no URI. Fix: write its kind first, such as local:flights",
@@ -314,6 +345,33 @@ def test_a_mapping_cannot_be_changed_in_place() -> None:
             {"DestinationConfig": {"OnFailure": {"Destination": "log:"}}, "on_failure": "log:"},
             "DestinationConfig: is given twice, here and as OnFailure. Fix: keep one of the two",
         ),
+        (
+            {"dead_letters": "lost"},
+            "DeadLetters: 'lost' is no URI. Fix: write its kind first, such as file:dead-letters.jsonl",
+        ),
+        (
+            {"dead_letters": 1},
+            "DeadLetters: must be true, false, a URI or a destination, not 1. "
+            "Fix: write true for local:queue/dead-letters",
+        ),
+        (
+            {"dead_letters": "arn:aws:sqs:q"},
+            "DeadLetters: The destination ARN arn:aws:sqs:q is invalid. "
+            "Fix: write arn:aws:SERVICE:REGION:ACCOUNT:NAME, or a URI",
+        ),
+        (
+            {"source": "kafka://a:1/t", "dead_letters": "kafka://t"},
+            "DeadLetters: is the topic that the mapping reads. Fix: send failures to another topic",
+        ),
+        (
+            {"dead_letters": "kafka://dead"},
+            "DeadLetters: names a topic and no broker. Fix: write kafka://host:9092/topic",
+        ),
+        ({"sequenced": "perhaps"}, "Sequenced: must be true or false, not 'perhaps'"),
+        ({"sequenced_limit": 0}, "SequencedLimit: must be 1 to 10000000, not 0"),
+        ({"sequenced_limit": 10_000_001}, "SequencedLimit: must be 1 to 10000000, not 10000001"),
+        ({"sequenced_limit": True}, "SequencedLimit: must be a number, not true"),
+        ({"dead_leters": True}, "dead_leters: unknown option. Fix: did you mean dead_letters?"),
         ({"Batchsize": 1}, "Batchsize: unknown option. Fix: did you mean BatchSize?"),
         ({"batchSize": 1}, "batchSize: unknown option. Fix: did you mean BatchSize?"),
         ({"batch_siz": 1}, "batch_siz: unknown option. Fix: did you mean batch_size?"),

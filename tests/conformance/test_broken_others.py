@@ -12,6 +12,8 @@ from anyio import lowlevel
 from streamfn.ports import (
     Destination,
     LeaseStore,
+    LetterFetcher,
+    LetterStore,
     QueueShard,
     QueueSource,
     SendFailure,
@@ -24,6 +26,8 @@ from streamfn.testing.clock import virtual_backend
 from streamfn.testing.conformance import (
     DestinationSuite,
     LeaseStoreSuite,
+    LetterFetcherSuite,
+    LetterStoreSuite,
     QueueSourceSuite,
     StreamSourceSuite,
 )
@@ -166,7 +170,17 @@ async def test_a_broken_lease_store_is_noticed(
     await assert_noticed(LeaseStoreSuite(), MemoryLeaseStoreHarness(), test)
 
 
-@pytest.mark.parametrize("suite", [StreamSourceSuite, QueueSourceSuite, DestinationSuite, LeaseStoreSuite])
+SUITES: list[type] = [
+    StreamSourceSuite,
+    QueueSourceSuite,
+    DestinationSuite,
+    LeaseStoreSuite,
+    LetterStoreSuite,
+    LetterFetcherSuite,
+]
+
+
+@pytest.mark.parametrize("suite", SUITES)
 def test_each_test_says_which_promise_it_checks(suite: type) -> None:
     tests: list[Callable[..., Any]] = [
         getattr(suite, name) for name in dir(suite) if name.startswith("test_")
@@ -176,11 +190,20 @@ def test_each_test_says_which_promise_it_checks(suite: type) -> None:
 
 
 def test_each_promise_of_the_ports_has_a_test() -> None:
-    suites = [StreamSourceSuite, QueueSourceSuite, DestinationSuite, LeaseStoreSuite]
     said = " ".join(
-        getattr(suite, name).__doc__ or "" for suite in suites for name in dir(suite) if "test_" in name
+        getattr(suite, name).__doc__ or "" for suite in SUITES for name in dir(suite) if "test_" in name
     )
-    ports = [StreamSource, Shard, StreamShard, QueueSource, QueueShard, Destination, LeaseStore]
+    ports = [
+        StreamSource,
+        Shard,
+        StreamShard,
+        QueueSource,
+        QueueShard,
+        Destination,
+        LeaseStore,
+        LetterStore,
+        LetterFetcher,
+    ]
     promised = {
         f"{port.__name__}.{name}" for port in ports for name in vars(port) if not name.startswith("_")
     }

@@ -11,17 +11,27 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from streamfn.core.delivery import Discard
 from streamfn.core.envelopes import record_document
 from streamfn.core.events import DynamoDbShape, EventShape, KinesisShape, SqsShape
 from streamfn.core.events.sqs import SqsMessage
 from streamfn.core.invocations import success_record
-from streamfn.core.letters import REDRIVES, Content, Form, contents_of, letter, place_of, redrives_of
+from streamfn.core.letters import (
+    REDRIVES,
+    Content,
+    Form,
+    contents_of,
+    given_up_again,
+    letter,
+    place_of,
+    redrives_of,
+)
 from streamfn.core.letters.contents import place_of_arn
 from streamfn.core.letters.envelope import trace_of
-from streamfn.core.outcomes import Failed
-from streamfn.core.records import Headers, Record, StreamRecord
+from streamfn.core.outcomes import Condition, Failed
+from streamfn.core.records import Batch, Headers, Record, StreamRecord
 from tests.core.letters_made import CALL, EVENT, ORIGIN, STREAM, found, given_up, invoked, written
-from tests.core.made import KAFKA, KINESIS, MSK, SQS, HeldKafkaRecord, message, stream
+from tests.core.made import FAILURE, KAFKA, KINESIS, MSK, SQS, HeldKafkaRecord, message, stream
 from tests.core.test_dynamodb_shape import Change, change
 
 TRACE = "Root=1-5759e988-bd862e3fe1be46a994272793;Lineage=1:a87bd80c:1"
@@ -109,6 +119,31 @@ def test_a_header_of_kafka_that_is_null_is_kept_as_empty() -> None:
 )
 def test_redrives_are_counted_where_it_is_a_number(value: bytes, count: int) -> None:
     assert redrives_of((("a", b"5"), (REDRIVES, value))) == count
+
+
+@pytest.mark.parametrize(("before", "redrives"), [("RetryAttemptsExhausted", 3), ("Parked", 2)])
+def test_a_letter_that_is_given_up_again_says_so_and_counts_unless_it_was_only_parked(
+    before: str, redrives: int
+) -> None:
+    record = HeldKafkaRecord(5, b"1", b"k", ((REDRIVES, b"2"),))
+    first = written(KAFKA, record, None)
+    first["deadLetter"]["condition"] = before
+    discard = Discard(Batch([record], KAFKA), Condition.RETRIES_EXHAUSTED, 4, FAILURE)
+    again = given_up_again(orjson.loads(orjson.dumps(first)), discard, 1573755400.0)
+    read = found(again)
+    assert (read.condition, read.attempts, read.redrives) == ("RetryAttemptsExhausted", 4, redrives)
+    assert (read.error_type, read.at, read.request_id) == ("ValueError", 1573755400.0, "7f2c")
+    assert again["deadLetter"]["error"]["stackTrace"] == ["  File …"]
+    assert again["requestContext"]["condition"] == "RetriesExhausted"
+    assert read.contents() == found(first).contents()
+
+
+def test_one_that_grew_too_old_keeps_the_error_that_it_had() -> None:
+    record = HeldKafkaRecord(5, b"1", b"k")
+    discard = Discard(Batch([record], KAFKA), Condition.EVENT_AGE_EXCEEDED, 0)
+    again = given_up_again(written(KAFKA, record), discard, 0.0)
+    assert (found(again).condition, found(again).error) == ("EventAgeExceeded", "ValueError")
+    assert again["deadLetter"]["error"]["message"] == "no"
 
 
 class Received(SqsMessage):

@@ -211,6 +211,8 @@ def test_what_else_stands_in_a_queue_is_a_message() -> None:
     assert read.view() == {"event": None, "data": "hello"}
     assert found(b"\xff").view()["data"] == "\ufffd"
     assert found(b'{"a":1}').view() == {"a": 1, "event": {"a": 1}, "data": {"a": 1}}
+    for context in ({}, {"condition": 7}, "condition"):
+        assert found({"requestContext": context, "requestPayload": 1}).form is Form.MESSAGE
     no_event = found(b"{oops", headers=(("RequestID", b"7f2c"), ("ErrorCode", b"200")))
     assert no_event.form is Form.MESSAGE
 

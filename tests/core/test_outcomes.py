@@ -144,6 +144,6 @@ def test_the_end_of_an_environment_has_neither_stack_nor_request_id(cause: Cause
     assert sorted(failed.payload("7f")) == ["errorMessage", "errorType"]
 
 
-def test_an_error_message_of_half_a_surrogate_pair_can_be_written() -> None:
-    payload = Failed("OSError", "no such file: \udcff").payload("7f")
+def test_an_error_of_half_a_surrogate_pair_can_be_written() -> None:
+    payload = Failed("E\udcff", "no such file: \udcff", ('  File "\udcff.py"',)).payload("7f")
     assert json.dumps(payload, ensure_ascii=False).encode()

@@ -9,7 +9,7 @@ from typing import Any, get_args
 from pydantic.alias_generators import to_pascal
 from pydantic.fields import FieldInfo
 
-from streamfn.config import FIFO, KAFKA, QUEUE, STREAM, EventSourceMapping, Kind
+from streamfn.config import FIFO, KAFKA, QUEUE, STREAM, EventInvokeConfig, EventSourceMapping, Kind
 from streamfn.config.aws import AwsForms
 from streamfn.config.fields import NotYet, Seconds, Whole
 
@@ -18,13 +18,17 @@ KINDS = (KAFKA, STREAM, QUEUE, FIFO)
 
 BEYOND = frozenset(
     {
+        "dead_letters",
         "filter",
         "name",
         "on_position_lost",
         "ordering",
         "retry_backoff",
         "retry_delay",
+        "retry_delays",
         "revoke_grace",
+        "sequenced",
+        "sequenced_limit",
         "when_destination_fails",
     }
 )
@@ -63,6 +67,27 @@ MEANING = {
     "revoke_grace": "Seconds that batches in flight have when their shard goes to another worker.",
     "retry_backoff": "`{First, Factor, Cap}`: seconds between tries of a stream.",
     "retry_delay": "Seconds until a failed message comes again. Else its visibility timeout decides.",
+    "dead_letters": "Every record given up is also kept there, whole, as a dead letter: a URI, or in Python "
+    "a destination; `true`: `local:queue/dead-letters`. Else as the app has it.",
+    "sequenced": "With ordering `key`: once a record of a key is given up, later records of that key are "
+    "parked behind it and released in order after its redrive.",
+    "sequenced_limit": "Records parked at most.",
+}
+
+INVOKING = {
+    "function": "The function, by name or ARN; a qualifier behind it counts. Under a function it is known.",
+    "qualifier": "For a version, by its number, or an alias alone. Else `$LATEST`.",
+    "maximum_retry_attempts": "Tries after the first, for function errors. AWS takes 0 to 2.",
+    "maximum_event_age_in_seconds": "Events that would be older at their next try are given up.",
+    "on_success": "Where the record of a success goes. AWS: `DestinationConfig.OnSuccess.Destination`.",
+    "on_failure": "Where the record of a failure goes. AWS: `DestinationConfig.OnFailure.Destination`.",
+    "dead_letter_queue": "Takes the event alone, with the reason in attributes. AWS: "
+    "`DeadLetterConfig.TargetArn`.",
+    "retry_delays": "Seconds from each function error to its retry; the last one holds for all that follow.",
+    "dead_letters": "Where events given up are kept, whole: a URI, or in Python a destination; `true`: "
+    "`local:queue/dead-letters`; `false`: nowhere. Else as the app has it, or `true` where there is neither "
+    "`OnFailure` nor `DeadLetterQueue`.",
+    "when_destination_fails": "`block`: send until it is taken. `drop`: what AWS does, counted and logged.",
 }
 
 
@@ -80,6 +105,17 @@ def options() -> str:
     return "\n".join(lines)
 
 
+def invoking() -> str:
+    """Every option of asynchronous invocation."""
+    lines = ["| option | default | range | AWS | meaning |", "| --- | --- | --- | --- | --- |"]
+    for name, info in EventInvokeConfig.model_fields.items():
+        default = "required" if info.is_required() else _shown(info.default)
+        aws = "beyond" if name in BEYOND else "yes"
+        both = f"`{info.alias}`<br>`{name}`"
+        lines.append(f"| {both} | {default} | {_range(info)} | {aws} | {INVOKING[name]} |")
+    return "\n".join(lines)
+
+
 def forms() -> str:
     """AWS's own forms of them, and what is not there yet."""
     lines = ["| form | |", "| --- | --- |"]
@@ -91,7 +127,7 @@ def forms() -> str:
 
 def page(text: str) -> str:
     """The page with its tables made anew."""
-    for name, made in (("options", options()), ("forms", forms())):
+    for name, made in (("options", options()), ("forms", forms()), ("invoking", invoking())):
         begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
         before, _, rest = text.partition(begin)
         _, _, after = rest.partition(end)
@@ -114,7 +150,10 @@ def _default(name: str, kind: Kind) -> str:
         "maximum_concurrency": 10,
         "consumer_group_id": "",
     }
-    value = known.get(name, EventSourceMapping.default(name))
+    return _shown(known.get(name, EventSourceMapping.default(name)))
+
+
+def _shown(value: Any) -> str:
     match value:
         case None | () | "":
             return ""
@@ -125,9 +164,11 @@ def _default(name: str, kind: Kind) -> str:
         case Enum():
             return f"`{value.value}`"
         case int() | float():
-            return f"{value:g}"
+            return f"{value:,.15g}"
         case str():
             return f"`{value}`"
+        case tuple():
+            return f"`{', '.join(map(_shown, value))}`"
         case _:
             return f"`{value.first:g}, {value.factor:g}, {value.cap:g}`"
 

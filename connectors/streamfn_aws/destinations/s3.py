@@ -24,7 +24,8 @@ class S3Destination(AwsDestination):
     """Puts each message into a bucket as an object: `s3://BUCKET`, `s3://BUCKET/PREFIX` or
     `arn:aws:s3:::BUCKET`.
 
-    An on-failure record is at `aws/lambda/MAPPING/SHARD/YYYY/MM/DD/YYYY-MM-DDTHH.MM.SS-UUID`, as on AWS.
+    An on-failure record is at `aws/lambda/MAPPING/SHARD/YYYY/MM/DD/YYYY-MM-DDTHH.MM.SS-UUID`, that of an
+    asynchronous invocation at `aws/lambda/async/FUNCTION/YYYY/MM/DD/YYYY-MM-DDTHH.MM.SS-UUID`, as on AWS.
     Other messages have their key as the object's key, of which the last stays, or else a new UUID. Headers
     are not kept.
 

@@ -27,9 +27,10 @@ class SnsDestination(AwsDestination):
     """Sends to a topic, standard or FIFO: `sns://ACCOUNT/TOPIC` or its ARN. `sns://TOPIC` asks STS for the
     account.
 
-    Headers, keys, `group` and `failure_format` as with `SqsDestination`. An on-failure record above
-    `max_message_size` goes without its payload, as on AWS. Raise that, to 1 MiB at most, where the topic's
-    MaximumMessageSize is above 256 KiB.
+    Headers, keys, `group` and `failure_format` as with `SqsDestination`, but that `AWSTraceHeader` is an
+    attribute like others: topics have no system attributes. An on-failure record above `max_message_size`
+    goes without its payloads, as on AWS; so does one of a success, which AWS would lose. Raise that size, to
+    1 MiB at most, where the topic's MaximumMessageSize is above 256 KiB.
     """
 
     service = "sns"

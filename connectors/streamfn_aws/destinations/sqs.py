@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
+from streamfn.core.lineage import TRACE_HEADER
 from streamfn.options import text
 from streamfn_aws.destinations.destination import AwsDestination, format_of, named
 from streamfn_aws.destinations.sending import Entry, Fault, Limits, faults_of
-from streamfn_aws.destinations.texts import text_entry
+from streamfn_aws.destinations.texts import text_entry, traced
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,12 +25,14 @@ _LARGEST = 2**20
 class SqsDestination(AwsDestination):
     """Sends to a queue, standard or FIFO: `sqs://NAME`, `sqs://ACCOUNT/NAME` or its ARN.
 
-    Headers become message attributes. A message's key, or else `group`, is its MessageGroupId, by which FIFO
-    queues keep order; without either all are one group there. A header `MessageDeduplicationId` is that;
-    without one it is the SHA-256 of the body, as with ContentBasedDeduplication: of equal bodies within five
-    minutes one arrives.
+    Headers become message attributes, but for `AWSTraceHeader`, which is a system attribute and is not one of
+    the ten. `ErrorCode` is a number where it looks like one, as in Lambda's dead-letter queues. A message's
+    key, or else `group`, is its MessageGroupId, by which FIFO queues keep order; without either all are one
+    group there. A header `MessageDeduplicationId` is that; without one it is the SHA-256 of the body, as with
+    ContentBasedDeduplication: of equal bodies within five minutes one arrives.
 
-    `failure_format`: metadata, as on AWS, payload or record. On AWS no FIFO queue can take failures.
+    `failure_format`: metadata, as on AWS, payload or record. On AWS no FIFO queue can take failures,
+    nor records of asynchronous invocations.
     """
 
     service = "sqs"
@@ -54,9 +58,20 @@ class SqsDestination(AwsDestination):
         return f"sqs://{self._resource.name}"
 
     def _entry(self, index: int, message: Message) -> Entry:
-        return text_entry(
-            index, message, body="MessageBody", group=self._group, fifo=self._fifo, largest=_LARGEST
+        trace, headers = traced(message.headers)
+        entry = text_entry(
+            index,
+            replace(message, headers=headers),
+            body="MessageBody",
+            group=self._group,
+            fifo=self._fifo,
+            largest=_LARGEST,
         )
+        if trace is None:
+            return entry
+        attribute = {"DataType": "String", "StringValue": trace}
+        system = {"MessageSystemAttributes": {TRACE_HEADER: attribute}}
+        return replace(entry, request={**entry.request, **system})
 
     async def _find(self, api: Api) -> str:
         asked: dict[str, Any] = {"QueueName": self._resource.name}

@@ -6,6 +6,8 @@ import re
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
+from streamfn.core.invocations import attribute_type
+from streamfn.core.lineage import TRACE_HEADER, Trace
 from streamfn_aws.destinations.sending import Entry, Refused
 
 if TYPE_CHECKING:
@@ -53,6 +55,18 @@ def text_entry(
     return Entry(index, request, size, key if fifo else None)
 
 
+def traced(headers: Headers) -> tuple[str | None, Headers]:
+    """The header of a trace, which SQS has a place of its own for, and the other headers. None where there is
+    none, or one that SQS would not take.
+    """
+    for place, (name, value) in enumerate(headers):
+        if name == TRACE_HEADER:
+            text = value.decode(errors="replace")
+            if text.isascii() and text.isprintable() and Trace.parse(text) is not None:
+                return text, [*headers[:place], *headers[place + 1 :]]
+    return None, headers
+
+
 def _id(text: str) -> str:
     if _LEGAL_ID.fullmatch(text):
         return text
@@ -82,19 +96,19 @@ def _attributes(headers: Headers) -> dict[str, dict[str, Any]]:
             raise Refused(f"the header {name!r} comes twice, which message attributes can't")
         if not value:
             raise Refused(f"the header {name!r} is empty, which message attributes can't be")
-        attributes[name] = _attribute(value)
+        attributes[name] = _attribute(name, value)
     if len(attributes) > _MOST_ATTRIBUTES:
         raise Refused(f"there are {len(attributes)} headers, above {_MOST_ATTRIBUTES}")
     return attributes
 
 
-def _attribute(value: bytes) -> dict[str, Any]:
+def _attribute(name: str, value: bytes) -> dict[str, Any]:
     try:
         text = value.decode()
     except UnicodeDecodeError:
         text = ""
     if text and _LEGAL_TEXT.fullmatch(text):
-        return {"DataType": "String", "StringValue": text}
+        return {"DataType": attribute_type(name, value), "StringValue": text}
     return {"DataType": "Binary", "BinaryValue": value}
 
 

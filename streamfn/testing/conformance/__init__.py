@@ -16,14 +16,23 @@ on fakes, in virtual time. Run them with `-p streamfn.testing.pytest_plugin`, or
 from __future__ import annotations
 
 from streamfn.testing.conformance.destinations import DestinationSuite as DestinationSuite
+from streamfn.testing.conformance.events import EventQueueSuite as EventQueueSuite
 from streamfn.testing.conformance.features import DestinationFeatures as DestinationFeatures
+from streamfn.testing.conformance.features import EventQueueFeatures as EventQueueFeatures
 from streamfn.testing.conformance.features import LeaseStoreFeatures as LeaseStoreFeatures
+from streamfn.testing.conformance.features import LetterFetcherFeatures as LetterFetcherFeatures
+from streamfn.testing.conformance.features import LetterStoreFeatures as LetterStoreFeatures
 from streamfn.testing.conformance.features import QueueFeatures as QueueFeatures
 from streamfn.testing.conformance.features import StreamFeatures as StreamFeatures
 from streamfn.testing.conformance.harness import DestinationHarness as DestinationHarness
+from streamfn.testing.conformance.harness import EventQueueHarness as EventQueueHarness
 from streamfn.testing.conformance.harness import LeaseStoreHarness as LeaseStoreHarness
+from streamfn.testing.conformance.harness import LetterFetcherHarness as LetterFetcherHarness
+from streamfn.testing.conformance.harness import LetterStoreHarness as LetterStoreHarness
 from streamfn.testing.conformance.harness import QueueHarness as QueueHarness
 from streamfn.testing.conformance.harness import StreamHarness as StreamHarness
 from streamfn.testing.conformance.leases import LeaseStoreSuite as LeaseStoreSuite
+from streamfn.testing.conformance.letters import LetterFetcherSuite as LetterFetcherSuite
+from streamfn.testing.conformance.letters import LetterStoreSuite as LetterStoreSuite
 from streamfn.testing.conformance.queues import QueueSourceSuite as QueueSourceSuite
 from streamfn.testing.conformance.streams import StreamSourceSuite as StreamSourceSuite

@@ -104,3 +104,47 @@ class LeaseStoreFeatures(Pace):
     """The harness can close the store and open it again, and leases survive it."""
     note: int = 4096
     """Characters of the longest note."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LetterStoreFeatures(Pace):
+    """A store of dead letters."""
+
+    removes: Has = True
+    """Single letters can be taken out."""
+    ordered: Has = True
+    """The oldest comes first."""
+    keys: Has = True
+    headers: Has = True
+    any_text: Has = True
+    """A body may be any text: empty, and with control characters in it."""
+    unreachable: Has = True
+    """The harness can give a store that nobody answers for."""
+    many: int = 1_100
+    """Letters that are more than one page or answer holds."""
+    max_payload: int = 200_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LetterFetcherFeatures(Pace):
+    """What fetches records back."""
+
+    trimming: Has = True
+    """The harness can remove the oldest records."""
+    unreachable: Has = True
+    """The harness can give a fetcher that nobody answers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventQueueFeatures(Pace):
+    """A queue of asynchronous invocations."""
+
+    visibility_timeout: float = 30.0
+    """Seconds for which a read hides its events."""
+    shared: Has = True
+    """Several processes may use it at the same time."""
+    dying: Has = True
+    """The harness can end a reader without a word."""
+    unusable: Has = True
+    """The harness can give a queue that cannot be used."""
+    max_payload: int = 1024 * 1024

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
 
 if TYPE_CHECKING:
-    from streamfn.ports import Destination, LeaseStore, Message, QueueSource, StreamSource
+    from streamfn.ports import (
+        Destination,
+        EventQueue,
+        LeaseStore,
+        LetterFetcher,
+        LetterStore,
+        Message,
+        QueueSource,
+        StreamSource,
+    )
 
 
 class Harness(Protocol):
@@ -141,3 +150,64 @@ class LeaseStoreHarness(Harness, Protocol):
     async def reopen(self) -> None:
         """Closes what holds the leases, and opens it again."""
         raise NotImplementedError("the feature `reopening` needs this")
+
+
+class LetterStoreHarness(Harness, Protocol):
+    """A place with dead letters, empty at first, and the end where they are put."""
+
+    @abstractmethod
+    def store(self) -> LetterStore:
+        """The connector's store. Each call gives another one over the same letters, as another process would
+        have.
+        """
+
+    @abstractmethod
+    async def put(self, messages: Sequence[Message]) -> None:
+        """Puts letters, in this order, by other means than the store. They are durable when it returns."""
+
+    def unreachable(self) -> LetterStore:
+        """A store at an address where nobody answers."""
+        raise NotImplementedError("the feature `unreachable` needs this")
+
+
+class LetterFetcherHarness(Harness, Protocol):
+    """A source with records in it, and what tells of them."""
+
+    @abstractmethod
+    def fetcher(self) -> LetterFetcher:
+        """The connector's fetcher for the source."""
+
+    @abstractmethod
+    async def put(self, messages: Sequence[Message]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        """Puts records into the first shard, with others before and behind them that are not asked for: the
+        event of these alone, as a function is given it, and what an on-failure record says of them
+        (`KinesisBatchInfo` or the like).
+        """
+
+    async def trim(self, event: Mapping[str, Any], keep: int) -> Mapping[str, Any]:
+        """Removes the oldest records of the source, so that of those in the event the last `keep` stay: the
+        event of these.
+        """
+        raise NotImplementedError("the feature `trimming` needs this")
+
+    def unreachable(self) -> LetterFetcher:
+        """A fetcher at an address where nobody answers."""
+        raise NotImplementedError("the feature `unreachable` needs this")
+
+
+class EventQueueHarness(Harness, Protocol):
+    """A place where asynchronous invocations wait, new and unused at first."""
+
+    @abstractmethod
+    def queue(self) -> EventQueue:
+        """The queue. Each call gives another one over the same events, as another process would have."""
+
+    async def die(self, function: str, count: int, *, exposed: bool = False) -> Sequence[str]:
+        """A process reads until it has so many events in hand, exposes them if told to, and is killed: the
+        request ids.
+        """
+        raise NotImplementedError("the feature `dying` needs this")
+
+    def unusable(self) -> EventQueue:
+        """A queue that cannot be used: where it should be is something else."""
+        raise NotImplementedError("the feature `unusable` needs this")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from streamfn.testing.memory.destinations import MemoryDestination as MemoryDestination
+from streamfn.testing.memory.events import MemoryEvents as MemoryEvents
 from streamfn.testing.memory.faults import Faults as Faults
 from streamfn.testing.memory.queues import MemoryPoller as MemoryPoller
 from streamfn.testing.memory.queues import MemoryQueue as MemoryQueue
