@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from streamfn.config import EventInvokeConfig, EventSourceMapping
     from streamfn.config.kinds import Kind
+    from streamfn.core.records import Headers
     from streamfn.engine.plan import MappingPlan
     from streamfn.ports import Clock, Destination, EventQueue, Source, Telemetry
 
@@ -60,6 +61,7 @@ class App:
         self.name = name
         self.state_dir = Path(state_dir)
         self.functions: dict[str, FunctionSpec] = {}
+        self._names: dict[int, str] = {}
         self.declared: dict[str, EventSourceMapping] = {}
         self.event_invoke_configs: dict[str, EventInvokeConfig] = {}
         """By function, with a qualifier behind a colon if it is of a version or an alias."""
@@ -145,6 +147,7 @@ class App:
                 raise ConfigurationError(
                     "batch=True and each=... exclude each other", field=f"{label}", fix="leave one out"
                 )
+            self._names.setdefault(id(handler), label)
             self.functions[label] = FunctionSpec(
                 label, handler, timeout, reserved_concurrency, batch, each, memory_size
             )
@@ -195,10 +198,7 @@ class App:
         return config
 
     def _function_name(self, function: Handler | str) -> str:
-        if isinstance(function, str):
-            name = function
-        else:
-            name = next((spec.name for spec in self.functions.values() if spec.handler is function), "")
+        name = function if isinstance(function, str) else self._names.get(id(function), "")
         if name not in self.functions:
             raise ConfigurationError(
                 f"{function!r} is not a function of this app",
@@ -308,17 +308,21 @@ class App:
         Raises ConfigurationError for an unknown function, InvalidRequestContent for what is no JSON,
         PayloadTooLarge, OSError where nothing can be stored, StreamfnError where the app is not running.
         """
-        if self._invoker is None:
+        invoker = self._invoker
+        if invoker is None:
             raise StreamfnError("the app is not running: start it first")
         key = function if isinstance(function, str) else self._function_name(function)
         if qualifier is not None and qualifier != "$LATEST":
             key = f"{key}:{qualifier}"
         data = payload_of(payload)
-        current = CURRENT.get()
-        if current is None:
-            return await self._invoker.enqueue(key, data)
-        trace = str(current.onward(self._clock())).encode()
-        return await self._invoker.enqueue(key, data, ((TRACE_HEADER, trace),))
+        if key not in invoker.asked:
+            await invoker.serve([key])
+        headers: Headers = ()
+        if (current := CURRENT.get()) is not None:
+            headers = ((TRACE_HEADER, str(current.onward(self._clock())).encode()),)
+        request_id, written = invoker.put(key, data, headers)
+        await written
+        return request_id
 
     async def serve_events(self, function: str) -> None:
         """Has events delivered that others have put, if they are not already."""

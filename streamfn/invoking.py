@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
-from uuid import uuid4
+import os
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
 from streamfn.core.invocations import PAYLOAD_LIMIT
+from streamfn.core.rendering import uuids
 from streamfn.errors import InvalidRequestContent, PayloadTooLarge
 from streamfn.ports import Event
 
@@ -21,13 +22,17 @@ if TYPE_CHECKING:
     from streamfn.ports import EventQueue
 
 
+_BYTES: Final = (bytes, bytearray, memoryview)
+_IDS: Final = 256
+
+
 def payload_of(value: Any) -> bytes:
     """A payload as JSON: bytes are JSON already, anything else becomes it.
 
     Raises InvalidRequestContent where it is none, PayloadTooLarge above 1 MB.
     """
     try:
-        if isinstance(value, bytes | bytearray | memoryview):
+        if isinstance(value, _BYTES):
             data = bytes(value)
             orjson.loads(data)
         else:
@@ -60,16 +65,19 @@ class Invoker:
         self._opened = False
         self._closing = asyncio.Event()
         self._closed = asyncio.Event()
+        self._ids: list[str] = []
+        """Made in stock, for to ask the system for each takes longer than all else here."""
         self.asked: set[str] = set()
         """Functions whose events somebody asked for: options, a destination, an event."""
 
-    async def enqueue(self, function: str, payload: bytes, headers: Headers = ()) -> str:
-        """The request id of an event that is durable now. Raises OSError where it cannot be."""
-        if function not in self.asked:
-            await self.serve([function])
-        request_id = str(uuid4())
-        await self._queue.put(function, Event(request_id, payload, headers))
-        return request_id
+    def put(self, function: str, payload: bytes, headers: Headers = ()) -> tuple[str, Awaitable[None]]:
+        """The request id of a new event, and what is to be awaited until it is durable: that raises OSError
+        where it cannot be. Somebody has to have asked for the events of the function.
+        """
+        if not self._ids:
+            self._ids = uuids(os.urandom(16 * _IDS))
+        request_id = self._ids.pop()
+        return request_id, self._queue.put(function, Event(request_id, payload, headers))
 
     async def serve(self, functions: Iterable[str], *, asked: bool = True) -> None:
         """Has the events of functions delivered, and of those that they invoke in turn."""

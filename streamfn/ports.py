@@ -5,10 +5,10 @@ Each sentence of these docstrings is a test of the conformance suites in `stream
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from streamfn.core.envelopes import FailureFormat as FailureFormat  # noqa: TC001 - re-exported
 from streamfn.core.leasing import Checkpoint as Checkpoint  # noqa: TC001 - re-exported
@@ -240,13 +240,14 @@ class Destination(Protocol):
 # ------------------------------------------------------------------------------- asynchronous invocation
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One asynchronous invocation that was asked for."""
+class Event(NamedTuple):
+    """One asynchronous invocation that was asked for: its request id, its payload as JSON, its headers.
+
+    A tuple, for it is made for each call.
+    """
 
     request_id: str
     payload: bytes
-    """JSON."""
     headers: Headers = ()
 
 
@@ -291,9 +292,9 @@ class EventQueue(Protocol):
     def open(self) -> AbstractAsyncContextManager[None]:
         """The time within which events are taken; what was put before its end is written."""
 
-    async def put(self, function: str, event: Event) -> None:
-        """Durable when it returns; cancelled, the event may have been taken or not. Raises OSError where it
-        cannot be.
+    def put(self, function: str, event: Event) -> Awaitable[None]:
+        """Durable when what it gives is done; cancelled, the event may have been taken or not. Raises OSError
+        where it cannot be.
         """
 
     def source(self, function: str) -> EventSource:

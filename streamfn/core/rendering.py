@@ -64,6 +64,15 @@ def decoded(data: bytes, read: Loads = loads) -> Any:
         return data
 
 
+def uuids(data: bytes) -> list[str]:
+    """UUIDs of version 4 out of random bytes, sixteen for each."""
+    digits = data.hex()
+    return [
+        f"{one[:8]}-{one[8:12]}-4{one[13:16]}-a{one[17:20]}-{one[20:]}"
+        for one in (digits[start : start + 32] for start in range(0, len(digits), 32))
+    ]
+
+
 def iso_millis(instant: float) -> str:
     """An instant as AWS's records spell it: `2019-11-14T18:16:05.568Z`.
 

@@ -15,14 +15,15 @@ import orjson
 from streamfn.core.events import FRESH, EventRecord, History
 from streamfn.core.outcomes import Cause, Failed
 from streamfn.leasing import is_dead_here
-from streamfn.local.messages import Receipt, changed, refresh
-from streamfn.local.schema import unpack_headers, unpack_text
+from streamfn.local.messages import Receipt, changed, first_number, refresh
+from streamfn.local.schema import pack_headers, unpack_headers, unpack_text
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator, Sequence
 
     from streamfn.local.queues import Queue
+    from streamfn.ports import Event
     from streamfn.stores.database import Transaction
 
 _SUSPICIOUS: Final = 2
@@ -30,6 +31,20 @@ _SUSPICIOUS: Final = 2
 _READ_BYTES: Final = 16 * 1024 * 1024
 
 _COLUMNS: Final = "id, receive_count, message_id, sent_at, key, headers, value, note"
+
+
+def put(transaction: Transaction, queue: Queue, events: Sequence[Event], now: float) -> None:
+    """Appends events. Raises OSError(ENOENT) where the queue was deleted."""
+    first, number = first_number(transaction, queue, len(events)), queue.id
+    transaction.connection.executemany(
+        "INSERT INTO messages (id, queue, fifo, visible_at, message_id, sent_at, headers, value) "
+        "VALUES (?, ?, 0, ?, ?, ?, ?, ?)",
+        [
+            (place, number, now, request_id, now, pack_headers(headers) if headers else None, payload)
+            for place, (request_id, payload, headers) in enumerate(events, first)
+        ],
+    )
+    changed(transaction, queue, len(events))
 
 
 def register(transaction: Transaction, queue: Queue, owner: str) -> int:

@@ -21,9 +21,9 @@ from streamfn.errors import SourceError, StreamfnError
 from streamfn.leasing import worker_name
 from streamfn.local import eventqueue, queues
 from streamfn.local.broker import Broker
-from streamfn.local.messages import append, next_at
+from streamfn.local.messages import next_at
 from streamfn.local.queues import QueueOptions
-from streamfn.local.schema import FILE, pack_headers, queue_channel
+from streamfn.local.schema import FILE, queue_channel
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from streamfn.core.events import EventRecord, EventShape
     from streamfn.core.records import Record
     from streamfn.core.rendering import Loads
-    from streamfn.local.messages import Row
     from streamfn.local.queues import Queue
     from streamfn.ports import Clock, Event
     from streamfn.stores.database import Transaction
@@ -68,6 +67,7 @@ class LocalEvents:
         self._waiting: list[_Waiting] = []
         self._some = asyncio.Event()
         self._broker: Broker | None = None
+        self._loop: asyncio.AbstractEventLoop
         self._queues: dict[str, Queue] = {}
 
     @property
@@ -80,6 +80,7 @@ class LocalEvents:
         """The time within which events are taken; what was put before its end is written."""
         async with Broker.shared(self._path, clock=self._clock) as broker:
             self._broker = broker
+            self._loop = asyncio.get_running_loop()
             self._some = asyncio.Event()
             try:
                 async with anyio.create_task_group() as tasks:
@@ -94,16 +95,17 @@ class LocalEvents:
                 waiting, self._waiting = self._waiting, []
                 _refuse(waiting, OSError(errno.ECANCELED, "the event queue was closed"))
 
-    async def put(self, function: str, event: Event) -> None:
-        """Durable when it returns. Raises OSError where it cannot be, and StreamfnError where this is not
+    def put(self, function: str, event: Event) -> asyncio.Future[None]:
+        """Durable when it is done. Raises OSError where it cannot be, and StreamfnError where this is not
         open.
         """
         if self._broker is None:
             raise StreamfnError("no events are taken now: the app is not running")
-        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        written: asyncio.Future[None] = self._loop.create_future()
+        if not self._waiting:
+            self._some.set()
         self._waiting.append((function, event, written))
-        self._some.set()
-        await written
+        return written
 
     def source(self, function: str) -> LocalEventSource:
         """The events of a function."""
@@ -132,14 +134,14 @@ class LocalEvents:
                         written.set_result(None)
 
     def _append(self, waiting: Sequence[_Waiting], now: float, transaction: Transaction) -> None:
-        rows: dict[str, list[Row]] = {}
+        of_functions: dict[str, list[Event]] = {function: [] for function, _, _ in waiting}
         for function, event, _ in waiting:
-            rows.setdefault(function, []).append(row_of(event, now))
-        for function, its in rows.items():
+            of_functions[function].append(event)
+        for function, events in of_functions.items():
             queue = self._queues.get(function)
             if queue is None:
                 queue = self._queues[function] = ensure(transaction, function, now)
-            append(transaction, queue, its)
+            eventqueue.put(transaction, queue, events, now)
 
 
 def _refuse(waiting: Sequence[_Waiting], error: OSError) -> None:
@@ -151,12 +153,6 @@ def _refuse(waiting: Sequence[_Waiting], error: OSError) -> None:
 def ensure(transaction: Transaction, function: str, now: float) -> Queue:
     """The queue of a function, made if need be."""
     return queues.ensure(transaction, PREFIX + function, QueueOptions(), now)
-
-
-def row_of(event: Event, now: float) -> Row:
-    """An event as a new message."""
-    headers = pack_headers(event.headers) if event.headers else None
-    return now, event.request_id, now, None, None, None, headers, event.payload
 
 
 class LocalEventSource:
@@ -322,16 +318,16 @@ class LocalEventShard:
         await self._settled(self._broker.database.write(work), records)
 
     async def _settled(self, doing: Awaitable[T], records: Sequence[Record]) -> T:
+        # Before it is done: once it is, a read that waits for it looks again.
+        for record in cast("Sequence[EventRecord]", records):
+            self._in_hand.pop(record.receipt.id, None)
         try:
             with _as_source_error():
                 return await doing
         except SourceError:
-            # No other reader is told, nor are we, of what is not in hand any more.
+            # Nobody was told: the next look finds it out.
             self._known = -1
             raise
-        finally:
-            for record in cast("Sequence[EventRecord]", records):
-                self._in_hand.pop(record.receipt.id, None)
 
     async def close(self) -> None:
         """What is in hand comes again at once."""

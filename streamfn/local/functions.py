@@ -12,9 +12,9 @@ import orjson
 
 from streamfn.core.invocations import PAYLOAD_LIMIT
 from streamfn.errors import ConfigurationError, SourceError
+from streamfn.local import eventqueue
 from streamfn.local.broker import Broker
-from streamfn.local.events import ensure, row_of
-from streamfn.local.messages import append
+from streamfn.local.events import ensure
 from streamfn.local.naming import state_of
 from streamfn.ports import Event, FailureFormat, Message, SendFailure
 
@@ -71,8 +71,7 @@ class FunctionDestination:
             now = self._clock()
 
             def work(transaction: Transaction) -> None:
-                queue = ensure(transaction, self.function, now)
-                append(transaction, queue, [row_of(event, now) for event in events])
+                eventqueue.put(transaction, ensure(transaction, self.function, now), events, now)
 
             await broker.database.write(work)
         return failures

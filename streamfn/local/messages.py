@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from streamfn.core.records import Headers, QueueRecord
+from streamfn.core.rendering import uuids
 from streamfn.local import queues
 from streamfn.local.queues import Queue, QueueOptions, arn_of
 from streamfn.local.schema import (
@@ -97,11 +98,7 @@ def send(transaction: Transaction, queue: Queue, messages: Sequence[QueueMessage
 
 def new_ids(count: int) -> list[str]:
     """Random UUIDs, of version 4. Asking the system once is what makes them cheap."""
-    digits = os.urandom(16 * count).hex()
-    return [
-        f"{one[:8]}-{one[8:12]}-4{one[13:16]}-a{one[17:20]}-{one[20:]}"
-        for one in (digits[start : start + 32] for start in range(0, len(digits), 32))
-    ]
+    return uuids(os.urandom(16 * count))
 
 
 Row = tuple[float, str, float, bytes | None, str | None, str | None, bytes | None, bytes]
@@ -110,13 +107,8 @@ Row = tuple[float, str, float, bytes | None, str | None, str | None, bytes | Non
 
 def append(transaction: Transaction, queue: Queue, rows: Sequence[Row]) -> None:
     """Appends rows as they are. Raises OSError(ENOENT) where the queue was deleted."""
-    connection = transaction.connection
-    found = connection.execute(
-        "SELECT next FROM queues WHERE id = ? AND name = ?", (queue.id, queue.name)
-    ).fetchone()
-    if found is None:
-        raise OSError(errno.ENOENT, f"local:queue/{queue.name} was deleted")
-    first, fifo = queue.id * PER_PARENT + found[0], queue.fifo
+    connection, fifo = transaction.connection, queue.fifo
+    first = first_number(transaction, queue, len(rows))
     connection.executemany(
         "INSERT INTO messages "
         "(id, queue, fifo, visible_at, message_id, sent_at, key, deduplication_id, source, "
@@ -128,8 +120,20 @@ def append(transaction: Transaction, queue: Queue, rows: Sequence[Row]) -> None:
             "INSERT OR IGNORE INTO message_groups VALUES (?, ?, ?)",
             [(queue.id, row[3], row[0]) for row in rows],
         )
-    connection.execute("UPDATE queues SET next = next + ? WHERE id = ?", (len(rows), queue.id))
     changed(transaction, queue, len(rows))
+
+
+def first_number(transaction: Transaction, queue: Queue, count: int) -> int:
+    """The first of so many row numbers that are taken for new messages. Raises OSError(ENOENT) where the
+    queue was deleted.
+    """
+    row = transaction.connection.execute(
+        "UPDATE queues SET next = next + ?1 WHERE id = ?2 AND name = ?3 RETURNING next - ?1",
+        (count, queue.id, queue.name),
+    ).fetchone()
+    if row is None:
+        raise OSError(errno.ENOENT, f"local:queue/{queue.name} was deleted")
+    return queue.id * PER_PARENT + int(row[0])
 
 
 def _deduplication_id(queue: Queue, message: QueueMessage) -> str | None:
