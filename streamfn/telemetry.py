@@ -81,6 +81,8 @@ class DestinationDeliveryFailed:
     dropped: bool
     role: str = "OnFailure"
     """OnSuccess, OnFailure, DeadLetterQueue or DeadLetters."""
+    asynchronous: bool = False
+    """It was about an event of a function, not a record of an event source mapping."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +230,10 @@ class Counters:
                     case Failed():
                         counts["InvokeErrorCount"] += 1
                         self.last_results[event.mapping] = "PROBLEM: Function call failed"
-                    case Throttled() | Refused():
+                    case Refused():
+                        counts["RecursiveInvocationsDropped"] += event.records
+                        self.last_results[event.mapping] = "PROBLEM: Recursive invocations were stopped"
+                    case Throttled():
                         counts["Throttles"] += 1
                         self.last_results[event.mapping] = "PROBLEM: Function call throttled"
             case BatchRetried():
@@ -236,7 +241,9 @@ class Counters:
             case RecordsDiscarded():
                 self._discarded(event)
             case DestinationDeliveryFailed():
-                self._counts[event.mapping][_DELIVERY_FAILURES[event.role]] += 1
+                # Lambda has one name for both destinations of a function, and one for those of mappings.
+                role = "OnSuccess" if event.asynchronous and event.role == "OnFailure" else event.role
+                self._counts[event.mapping][_DELIVERY_FAILURES[role]] += 1
             case RecordsParked():
                 self._counts[event.mapping]["ParkedEventCount"] += event.records
             case EventsReceived():
@@ -309,6 +316,9 @@ class LogTelemetry:
             case Failed(type=error, message=message):
                 level = self._log.warning
                 extra = {"error": error, "message": message}
+            case Refused(condition=condition):
+                level = self._log.error
+                extra = {"error": condition.value, "message": "a loop of requests was stopped"}
             case Throttled(reason=reason):
                 level = self._log.warning
                 extra = {"error": "Throttled", "message": reason}

@@ -126,7 +126,7 @@ def test_each_connector_is_kept_to_the_surface_and_out_of_streamfn() -> None:
 )
 def test_an_entry_point_leads_to_a_class_of_ours(group: str, kind: str, target: str) -> None:
     module, _, name = target.partition(":")
-    assert group in {"streamfn.sources", "streamfn.destinations"}
+    assert group in {"streamfn.sources", "streamfn.destinations", "streamfn.letters", "streamfn.fetchers"}
     assert module.split(".")[0] in NAMES
     assert isinstance(getattr(importlib.import_module(module), name), type)
     extra = module.split(".")[0].removeprefix("streamfn_")
@@ -178,8 +178,9 @@ def test_what_is_imported_is_declared(package: str) -> None:
     provides = packages_distributions()
     unknown = imported(package) - set(provides)
     used = {canonicalize_name(provides[module][0]) for module in imported(package) - unknown}
-    # pydantic itself pins pydantic-core to the very version that goes with it, and aiobotocore botocore.
-    assert used - {"pydantic-core", "botocore"} <= set(declared())
+    # pydantic itself pins pydantic-core to the very version that goes with it, and aiobotocore botocore;
+    # yarl's URL is what aiohttp takes.
+    assert used - {"pydantic-core", "botocore", "yarl"} <= set(declared())
     assert unknown == set(), "neither declared nor installed"
 
 

@@ -74,7 +74,7 @@ def test_an_arn_stands_for_the_kind_of_its_service(installed: Any) -> None:
 def test_nothing_is_imported_to_list_kinds(installed: Any) -> None:
     installed(Package("their-package").offers("theirs", "not_there_at_all:Kind"))
     assert plugins.kinds(plugins.SOURCES) == {"local": ["streamfn"], "theirs": ["their-package"]}
-    assert list(plugins.kinds(plugins.DESTINATIONS)) == ["file", "local", "log"]
+    assert list(plugins.kinds(plugins.DESTINATIONS)) == ["file", "function", "local", "log"]
 
 
 @pytest.mark.parametrize(

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from streamfn.core.delivery import Decision, decide, screen
+from streamfn.core.delivery import Decision, Discard, decide, screen
 from streamfn.core.lanes import Lanes, ShardLanes, lanes_for
-from streamfn.core.lineage import TRACE_HEADER, Trace
 from streamfn.core.outcomes import Cause, Condition, Failed, Outcome, Refused
 from streamfn.core.policies import Ordering
 from streamfn.core.records import Batch, Record
+from streamfn.engine.chains import chain_of, looping
 from streamfn.engine.settling import Cumulative
 from streamfn.engine.signal import Signal
 from streamfn.errors import ShardClosed, ShardLost
@@ -94,6 +94,8 @@ class Worker:
         self._wanted = plan.filter(shard.shape) if plan.filter else None
         self._poller = poller
         """Queues: how this worker takes its turn among the others of its mapping."""
+        self._chained = poller is not None or plan.delivery.asynchronous
+        """Records may carry the chain of requests that they belong to."""
         self._runners_allowed = 1 if poller else plan.runners
         factor = 1 if poller else plan.parallelization_factor
         ordering = Ordering.SHARD if poller else plan.delivery.ordering
@@ -388,14 +390,10 @@ class Worker:
         """What the function is told. An event's invocations have its request id, and go on in its chain."""
         function = self._plan.function
         deadline = self._now() + function.timeout
-        if not self._plan.delivery.asynchronous:
+        if not self._chained:
             return Context(function, deadline)
-        event = batch[0]
-        trace = None
-        for name, value in event.headers:
-            if name == TRACE_HEADER:
-                trace = Trace.parse(value.decode("utf-8", "replace"))
-        return Context(function, deadline, event.id, trace)
+        request_id = batch[0].id if self._plan.delivery.asynchronous else ""
+        return Context(function, deadline, request_id, chain_of(batch, function.arn))
 
     def _refusal(self, batch: Batch) -> Refused | None:
         """Why an event is not delivered at all, however often it would be tried."""
@@ -403,8 +401,7 @@ class Worker:
             return None
         if self._pool.limit == 0:
             return Refused(Condition.ZERO_RESERVED_CONCURRENCY)
-        trace = self._context(batch).trace if batch[0].headers else None
-        if trace is not None and trace.loops(self._plan.function.arn):
+        if looping(batch, self._plan.function.arn):
             return Refused(Condition.RECURSIVE_INVOCATION)
         return None
 
@@ -412,6 +409,8 @@ class Worker:
         live, gone = screen(batch, self._plan.delivery, self._plan.batching.payload_limit, self._clock())
         if live is None:
             return Decision(discard=gone)
+        if self._poller is not None and (loops := looping(live, self._plan.function.arn)):
+            return self._stop_loops(live, loops, gone)
         parked: Sequence[Record] = ()
         if self._router.sequencer is not None:
             live, parked = await self._router.sequencer.part(self._shard, live)
@@ -444,6 +443,20 @@ class Worker:
         if not gone and not parked:
             return decision
         return replace(decision, done=[*parked, *decision.done], discard=(*gone, *decision.discard))
+
+    def _stop_loops(self, batch: Batch, loops: Sequence[Record], gone: tuple[Discard, ...]) -> Decision:
+        """What would go on for ever is not delivered: it stays in its queue, which counts how often it was
+        received. The rest of its batch goes again at once.
+        """
+        stopped = set(map(id, loops))
+        rest = [record for record in batch if id(record) not in stopped]
+        outcome = Refused(Condition.RECURSIVE_INVOCATION)
+        count, name = len(loops), self._plan.name
+        self._telemetry.emit(BatchDelivered(name, self._shard.id, count, count, 0, 0.0, outcome))
+        parts = [replace(batch, records=loops)]
+        if rest:
+            parts.append(replace(batch, records=rest, throttles=batch.throttles + 1))
+        return Decision(retry=tuple(parts), discard=gone)
 
     def _decide(self, batch: Batch, outcome: Outcome) -> Decision:
         jitter = self._random.uniform(0.5, 1.0)

@@ -13,6 +13,7 @@ from streamfn.core.letters.envelope import Origin as Origin
 from streamfn.core.letters.envelope import given_up_again as given_up_again
 from streamfn.core.letters.envelope import letter as letter
 from streamfn.core.letters.envelope import redrives_of as redrives_of
+from streamfn.core.letters.envelope import trace_of as trace_of
 from streamfn.core.letters.reading import Form as Form
 from streamfn.core.letters.reading import Letter as Letter
 from streamfn.core.letters.reading import Stored as Stored
