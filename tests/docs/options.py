@@ -87,7 +87,8 @@ INVOKING = {
     "dead_letters": "Where events given up are kept, whole: a URI, or in Python a destination; `true`: "
     "`local:queue/dead-letters`; `false`: nowhere. Else as the app has it, or `true` where there is neither "
     "`OnFailure` nor `DeadLetterQueue`.",
-    "when_destination_fails": "`block`: send until it is taken. `drop`: what AWS does, counted and logged.",
+    "when_destination_fails": "`drop`: after four tries it is counted, logged and kept as a dead letter. "
+    "`block`: send until it is taken.",
 }
 
 

@@ -12,7 +12,7 @@ from types import ModuleType
 import pytest
 
 from streamfn import cli
-from streamfn.config import EventSourceMapping
+from streamfn.config import EventInvokeConfig, EventSourceMapping
 from streamfn.config.file import load
 from streamfn.demo import command
 from streamfn.local import naming
@@ -144,6 +144,7 @@ def test_the_readme_shows_the_quickstart() -> None:
 
 def test_every_option_is_explained() -> None:
     assert set(options.MEANING) == set(EventSourceMapping.model_fields)
+    assert set(options.INVOKING) == set(EventInvokeConfig.model_fields)
     text = options.PAGE.read_text(encoding="utf-8")
     assert options.page(text) == text, "run: python tests/docs/options.py"
 
