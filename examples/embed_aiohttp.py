@@ -1,33 +1,28 @@
-"""streamfn within an aiohttp service, which takes orders that the app works off in the same process."""
+"""streamfn within an aiohttp service: orders are taken at once, and worked off in the same process."""
 
-import json
 import os
 from collections.abc import AsyncIterator
+from typing import Any
 
 from aiohttp import web
 
-from streamfn import App, Batch
-from streamfn.local import LocalDestination
-from streamfn.ports import Message
-
-QUEUE = "local:queue/orders"
+from streamfn import App
 
 app = App(state_dir=os.environ.get("STATE_DIR", ".streamfn"))
-orders = LocalDestination(QUEUE, state_dir=app.state_dir)
 
 
-@app.function(batch=True)
-async def pack(batch: Batch) -> None:
-    for record in batch:
-        print(f"packing {record.json()['item']}", flush=True)
+@app.function
+async def pack(order: dict[str, Any], context: object) -> None:
+    print(f"packing {order['item']}", flush=True)
 
 
-app.event_source_mapping(pack, QUEUE, name="packing")
+app.event_invoke_config(pack, MaximumRetryAttempts=5, RetryDelays=[1, 10, 60])
 
 
 async def take(request: web.Request) -> web.Response:
-    await orders.send([Message(json.dumps(await request.json()).encode())])
-    return web.Response(status=202, text="taken\n")  # durable by now, whatever happens to this process
+    request_id = await app.enqueue(pack, await request.json())
+    # Durable by now, whatever happens to this process.
+    return web.json_response({"requestId": request_id}, status=202)
 
 
 async def health(request: web.Request) -> web.Response:
@@ -35,9 +30,8 @@ async def health(request: web.Request) -> web.Response:
 
 
 async def lifespan(_: web.Application) -> AsyncIterator[None]:
-    async with app:  # starts the mappings; leaving it drains them
+    async with app:  # starts what is to be delivered; leaving it drains
         yield
-    await orders.close()
 
 
 def service() -> web.Application:

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -96,12 +97,14 @@ def test_embedded_in_aiohttp(tmp_path: Path) -> None:
         port = free.getsockname()[1]
     environ = environment(PORT=str(port), STATE_DIR=str(tmp_path / "state"))
     with running([sys.executable, str(EXAMPLES / "embed_aiohttp.py")], tmp_path, environ) as program:
-        assert posted(f"http://127.0.0.1:{port}/orders", b'{"item": "tea"}') == (202, "taken\n")
+        status, answer = posted(f"http://127.0.0.1:{port}/orders", b'{"item": "tea"}')
+        assert status == 202
+        assert UUID(json.loads(answer)["requestId"]).version == 4
         # Its log lines go to standard output too: structlog is as it comes.
         assert program.stdout is not None
         assert next(line for line in program.stdout if "packing tea" in line) == "packing tea\n"
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health") as answer:
-            assert answer.read() == b'{"packing": "Enabled"}'
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health") as health:
+            assert health.read() == b'{"pack:$LATEST": "Enabled"}'
     _, expected = ending("embed_aiohttp.py")
     assert expected == ["packing tea"]
 
