@@ -15,7 +15,7 @@ from streamfn.core.lineage import TRACE_HEADER
 from streamfn.engine import mapping as engine
 from streamfn.engine.pool import Pool
 from streamfn.engine.status import MappingStatus, status_of
-from streamfn.engine.supervisor import Supervised, Supervisor
+from streamfn.engine.supervisor import Supervised, Supervisor, plain
 from streamfn.errors import ConfigurationError, StreamfnError
 from streamfn.functions import CURRENT, FunctionSpec, Handler
 from streamfn.invoking import Invoker, payload_of
@@ -280,7 +280,7 @@ class App:
                 tasks.cancel_scope.cancel()
         except BaseException as error:
             if not ready.done():
-                ready.set_exception(error)
+                ready.set_exception(plain(error))
                 return
             raise
         finally:
@@ -312,8 +312,9 @@ class App:
         if invoker is None:
             raise StreamfnError("the app is not running: start it first")
         key = function if isinstance(function, str) else self._function_name(function)
-        if qualifier is not None and qualifier != "$LATEST":
+        if qualifier is not None:
             key = f"{key}:{qualifier}"
+        key = key.removesuffix(":$LATEST")
         data = payload_of(payload)
         if key not in invoker.asked:
             await invoker.serve([key])
@@ -416,9 +417,9 @@ class App:
         """The source of a mapping and its kind, with the mapping's options checked against it. No I/O."""
         return planning.source_of(self._setting(), mapping)
 
-    def destination_of(self, mapping: EventSourceMapping) -> Destination | None:
-        """The on-failure destination of a mapping, if it has one. No I/O."""
-        return planning.destination_of(self._setting(), mapping.on_failure)
+    def destination_of(self, given: Destination | str | bool | None) -> Destination | None:
+        """The destination that an option names, if it names one. No I/O."""
+        return planning.destination_of(self._setting(), given)
 
     def event_plan_of(self, key: str) -> MappingPlan:
         """What is done with the events of a function, or of a version or alias of it. No I/O.

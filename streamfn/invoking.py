@@ -85,15 +85,15 @@ class Invoker:
         async with self._serving:
             while waiting:
                 function = waiting.pop()
+                if function not in self._served:
+                    if not self._opened:
+                        await self._tasks.start(self._keep_open)
+                        self._opened = True
+                    waiting += await self._add(function)
+                    self._served.add(function)
+                # Not before: events of a function that there is not are never taken.
                 if asked:
                     self.asked.add(function)
-                if function in self._served:
-                    continue
-                if not self._opened:
-                    await self._tasks.start(self._keep_open)
-                    self._opened = True
-                waiting += await self._add(function)
-                self._served.add(function)
 
     async def close(self) -> None:
         """Takes no more events; those that were taken are durable."""
@@ -102,6 +102,7 @@ class Invoker:
             await self._closed.wait()
 
     async def _keep_open(self, *, task_status: TaskStatus[None]) -> None:
+        self._closed.clear()
         try:
             async with self._queue.open():
                 task_status.started()

@@ -80,8 +80,10 @@ def source_of(setting: Setting, mapping: EventSourceMapping) -> tuple[Source, Ki
     return source, kind
 
 
-def destination_of(setting: Setting, given: Destination | str | None) -> Destination | None:
-    """A destination out of what was configured. Raises ConfigurationError."""
+def destination_of(setting: Setting, given: Destination | str | bool | None) -> Destination | None:
+    """A destination out of what was configured; True is that of dead letters. Raises ConfigurationError."""
+    if isinstance(given, bool):
+        return destination_of(setting, DEAD_LETTERS) if given else None
     if not isinstance(given, str):
         return given
     if given.startswith(FUNCTION):
@@ -96,7 +98,7 @@ def letters_of(setting: Setting, given: Any) -> tuple[Destination | None, bool |
         return None, None
     if said is False:
         return None, False
-    return destination_of(setting, DEAD_LETTERS if said is True else said), True
+    return destination_of(setting, said), True
 
 
 def mapping_plan(setting: Setting, mapping: EventSourceMapping) -> MappingPlan:

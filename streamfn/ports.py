@@ -353,6 +353,8 @@ class Parked:
     key: str
     position: int
     """In its shard."""
+    arrived_at: float
+    """In epoch seconds. With the position it says which record of the shard it is."""
     body: bytes
 
 

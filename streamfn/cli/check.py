@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import anyio
 import orjson
@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from streamfn.app import App
-    from streamfn.config import EventSourceMapping
+    from streamfn.config import EventInvokeConfig, EventSourceMapping
     from streamfn.ports import Destination, Source
 
+    Config: TypeAlias = EventSourceMapping | EventInvokeConfig
 
 _WIDEST: Final = 60
 """Characters of a name in the table: a filter's is its whole pattern."""
@@ -29,7 +30,7 @@ _WIDEST: Final = 60
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was found of one end of one mapping."""
+    """What was found of one end of a mapping, or of a function."""
 
     mapping: str
     role: str
@@ -62,7 +63,7 @@ def check(options: argparse.Namespace) -> int:
     if options.json:
         sys.stdout.write(orjson.dumps([asdict(finding) for finding in findings]).decode() + "\n")
     elif not findings:
-        sys.stdout.write(f"{options.target}: no event source mapping is declared\n")
+        sys.stdout.write(f"{options.target}: nothing is declared that could be reached\n")
     else:
         rows = [(one.mapping, one.role, _short(one.name), one.result) for one in findings]
         sys.stdout.write(table(("MAPPING", "WHAT", "NAME", "RESULT"), rows))
@@ -74,10 +75,12 @@ def _short(name: str) -> str:
 
 
 async def _look(app: App, wait: float) -> list[Finding]:
-    found: dict[str, list[Finding]] = {name: [] for name in app.declared}
+    found: dict[str, list[Finding]] = {name: [] for name in (*app.declared, *app.event_invoke_configs)}
     async with anyio.create_task_group() as tasks:
         for mapping in app.declared.values():
             tasks.start_soon(_look_at, app, mapping, wait, found[mapping.name])
+        for key, config in app.event_invoke_configs.items():
+            tasks.start_soon(_look_at_destinations, app, key, config, target.OF_EVENTS, wait, found[key])
     return [finding for findings in found.values() for finding in findings]
 
 
@@ -87,31 +90,37 @@ async def _look_at(app: App, mapping: EventSourceMapping, wait: float, findings:
         error = ConfigurationError("Function does not exist", fix=f"take one of: {known}")
         errors = mapping.located(error, "function").errors
         findings += _wrong(mapping.name, "function", mapping.function, errors)
-    ends = target.ends_of(app, mapping)
-    if ends.source is not None:
-        errors = await _reach(ends.source, mapping, "source", wait)
-        findings += _wrong(mapping.name, "source", ends.source.name, errors)
+    source, problems = target.source_at(app, mapping)
+    if source is not None:
+        errors = await _reach(source, mapping, "source", wait)
+        findings += _wrong(mapping.name, "source", source.name, errors)
+        findings += (Finding(mapping.name, "filter", pattern) for pattern in mapping.filters)
     else:
         # Behind the question mark may stand a password.
         named = mapping.source.partition("?")[0] if isinstance(mapping.source, str) else mapping.source.name
-        findings += _wrong(mapping.name, "source", named, ends.source_problems)
-    if ends.source is not None:
-        findings += (Finding(mapping.name, "filter", pattern) for pattern in mapping.filters)
-    if ends.destination is not None:
-        try:
-            errors = await _reach(ends.destination, mapping, "on_failure", wait)
-        finally:
-            with anyio.move_on_after(wait, shield=True):
-                await ends.destination.close()
-        findings += _wrong(mapping.name, "on failure", ends.destination.name, errors)
-    elif ends.destination_problems:
-        findings += _wrong(
-            mapping.name, "on failure", str(mapping.on_failure).partition("?")[0], ends.destination_problems
-        )
+        findings += _wrong(mapping.name, "source", named, problems)
+    await _look_at_destinations(app, mapping.name, mapping, target.OF_MAPPINGS, wait, findings)
+
+
+async def _look_at_destinations(
+    app: App, name: str, config: Config, options: Iterable[str], wait: float, findings: list[Finding]
+) -> None:
+    for option in options:
+        role = option.replace("_", " ")
+        destination, problems = target.destination_at(app, config, option)
+        if problems:
+            findings += _wrong(name, role, str(getattr(config, option)).partition("?")[0], problems)
+        if destination is not None:
+            try:
+                errors = await _reach(destination, config, option, wait)
+            finally:
+                with anyio.move_on_after(wait, shield=True):
+                    await destination.close()
+            findings += _wrong(name, role, destination.name, errors)
 
 
 async def _reach(
-    end: Source | Destination, mapping: EventSourceMapping, option: str, wait: float
+    end: Source | Destination, config: Config, option: str, wait: float
 ) -> tuple[ConfigurationError, ...]:
     """What stands in the way of reaching an end; nothing when it answers."""
     try:
@@ -125,7 +134,7 @@ async def _reach(
         found = ConfigurationError(f"{error}" or type(error).__name__, fix=_REACHABLE)
     else:
         return ()
-    return mapping.located(found, option).errors
+    return config.located(found, option).errors
 
 
 _REACHABLE = "see that it runs, and that this machine may reach it"

@@ -9,7 +9,7 @@ import traceback
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from streamfn.errors import ConfigurationError
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from streamfn.app import App
-    from streamfn.config import EventSourceMapping
+    from streamfn.config import EventInvokeConfig, EventSourceMapping
     from streamfn.config.file import AppFile, LoggingEntry
     from streamfn.ports import Destination, Source
 
@@ -29,6 +29,11 @@ class ImportFailed(ConfigurationError):
     def __init__(self, problem: str, *, where: str, trace: str) -> None:
         super().__init__(problem, where=where)
         self.trace = trace
+
+
+OF_MAPPINGS: Final = ("on_failure", "dead_letters")
+OF_EVENTS: Final = ("on_success", "on_failure", "dead_letter_queue", "dead_letters")
+"""Options that name destinations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,43 +67,40 @@ def load(target: str, state_dir: str | None = None) -> Target:
     return loaded
 
 
-@dataclass(slots=True)
-class Ends:
-    """What a mapping stands between, as far as it can be made, and all that is wrong with it."""
-
-    source: Source | None = None
-    destination: Destination | None = None
-    source_problems: tuple[ConfigurationError, ...] = ()
-    destination_problems: tuple[ConfigurationError, ...] = ()
-
-
-def ends_of(app: App, mapping: EventSourceMapping) -> Ends:
-    """Makes both ends of a mapping; connects to neither."""
-    ends = Ends()
+def source_at(app: App, mapping: EventSourceMapping) -> tuple[Source | None, tuple[ConfigurationError, ...]]:
+    """The source of a mapping, not connected, or what is wrong with it."""
     try:
-        ends.source, _ = app.source_of(mapping)
+        return app.source_of(mapping)[0], ()
     except ConfigurationError as error:
-        ends.source_problems = mapping.located(error, "source").errors
+        return None, tuple(mapping.located(error, "source").errors)
+
+
+def destination_at(
+    app: App, config: EventSourceMapping | EventInvokeConfig, option: str
+) -> tuple[Destination | None, tuple[ConfigurationError, ...]]:
+    """The destination that an option names, not connected, or what is wrong with it; neither where it names
+    none.
+    """
     try:
-        ends.destination = app.destination_of(mapping)
+        return app.destination_of(getattr(config, option)), ()
     except ConfigurationError as error:
-        ends.destination_problems = mapping.located(error, "on_failure").errors
-    return ends
+        return None, tuple(config.located(error, option).errors)
 
 
 def verify(app: App) -> None:
-    """Raises ConfigurationErrors with the problems of all mappings; starting would tell of the first."""
-    from streamfn.config import ConfigurationErrors, problems
+    """Raises ConfigurationErrors with the problems of all mappings and functions; starting would tell of the
+    first.
+    """
+    from streamfn.config import ConfigurationErrors
 
     found: list[ConfigurationError] = []
     for mapping in app.declared.values():
-        ends = ends_of(app, mapping)
-        found += (*ends.source_problems, *ends.destination_problems)
-    for key in app.event_invoke_configs:
-        try:
-            app.event_plan_of(key)
-        except ConfigurationError as error:
-            found += problems(error)
+        found += source_at(app, mapping)[1]
+        for option in OF_MAPPINGS:
+            found += destination_at(app, mapping, option)[1]
+    for config in app.event_invoke_configs.values():
+        for option in OF_EVENTS:
+            found += destination_at(app, config, option)[1]
     if found:
         raise ConfigurationErrors(found)
 

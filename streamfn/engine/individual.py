@@ -13,7 +13,7 @@ from streamfn.errors import SourceError
 from streamfn.telemetry import SettlementFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from streamfn.core.delivery import Decision
     from streamfn.core.records import Record
@@ -39,6 +39,7 @@ class Individual:
         """Being acknowledged."""
         self._acked = Signal()
         self._start: Start
+        self._tell: Callable[[], None]
         self._hiding = asyncio.Lock()
         """No record is hidden after it was released."""
         self.congested = False
@@ -50,8 +51,9 @@ class Individual:
     async def open(self) -> None:
         """Nothing to do: the queue knows all."""
 
-    def begin(self, start: Start) -> None:
+    def begin(self, start: Start, settled: Callable[[], None]) -> None:
         self._start = start
+        self._tell = settled
         start(self._keep_hidden)
 
     async def _keep_hidden(self) -> None:
@@ -198,6 +200,7 @@ class Asynchronous(Individual):
             self._done, self._gathered = self._gathered, []
             await self._ack()
             self.congested = False
+            self._tell()
         self._acking = False
         self._acked.set()
 

@@ -120,7 +120,13 @@ class Router:
             dropped = drops and (hopeless or tries >= _DROP_AFTER)
             self._telemetry.emit(
                 DestinationDeliveryFailed(
-                    self._plan.name, destination.name, len(messages), reason, dropped, role
+                    self._plan.name,
+                    destination.name,
+                    len(messages),
+                    reason,
+                    dropped,
+                    role,
+                    asynchronous=self._plan.delivery.asynchronous,
                 )
             )
             if dropped:

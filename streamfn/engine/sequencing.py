@@ -8,37 +8,34 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, cast
 
 import orjson
 
-from streamfn.core.delivery import Discard
+from streamfn.core.delivery import Decision, Discard
 from streamfn.core.letters import given_up_again
 from streamfn.core.outcomes import Condition
 from streamfn.core.policies import Backoff
 from streamfn.engine.individual import Asynchronous
-from streamfn.errors import SequenceFull, SourceError
+from streamfn.errors import SourceError
 from streamfn.functions import Context
 from streamfn.ports import Parked
 from streamfn.telemetry import DestinationDeliveryFailed, RecordsParked
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Sequence
 
-    from streamfn.core.delivery import Decision
     from streamfn.core.events import EventRecord
     from streamfn.core.records import Batch, Record
     from streamfn.engine.messages import Messages
     from streamfn.engine.plan import MappingPlan
     from streamfn.ports import Clock, Sequences, Shard, Telemetry
 
-T = TypeVar("T")
-
 _AGAIN = Backoff(first=0.5, factor=2.0, cap=30.0)
 
 
 class Sequencer:
-    """Parks and buries the records of one mapping. Both are tried until they are done: the shard waits."""
+    """Parks and buries the records of one mapping."""
 
     def __init__(
         self, plan: MappingPlan, sequences: Sequences, messages: Messages, telemetry: Telemetry, clock: Clock
@@ -50,54 +47,86 @@ class Sequencer:
         self._clock = clock
 
     async def part(self, shard: Shard, batch: Batch) -> tuple[Batch | None, Sequence[Record]]:
-        """What is to be delivered of a batch, and what was parked, durably."""
+        """What may be delivered of a batch, and what was parked, durably. Raises SequenceFull, OSError."""
         held = [record for record in batch if self._sequences.holds(record.key)]
         if not held:
             return batch, ()
         context = Context(self._plan.function, 0.0)
         waiting = Discard(replace(batch, records=held), Condition.PARKED, 0)
-        letters = self._letters(shard, waiting, context)
-        free = await self._insist(lambda: self._sequences.park(shard.id, letters))
+        free = await self._sequences.park(shard.id, self._letters(shard, waiting, context))
         open_keys = {letter.key for letter in free}
         parked = [record for record in held if record.key not in open_keys]
         if not parked:
             return batch, ()
         self._telemetry.emit(RecordsParked(self._plan.name, shard.id, len(parked)))
-        gone = set(map(id, parked))
-        rest = [record for record in batch if id(record) not in gone]
-        return replace(batch, records=rest) if rest else None, parked
+        return without(batch, parked), parked
+
+    def wait(self, batch: Batch, error: BaseException) -> Decision:
+        """Has a batch go again whose records cannot be parked now. No attempt is spent."""
+        self._report(error)
+        again = replace(batch, throttles=batch.throttles + 1)
+        return Decision(retry=(again,), delay=_AGAIN.delay(again.throttles))
 
     async def bury(self, shard: Shard, discard: Discard, context: Context) -> Discard | None:
-        """Closes the keys of what was given up. Gives what has no key, if anything."""
+        """Closes the keys of what was given up, tried until it is done. Gives what has no key, if anything."""
         keyed = [record for record in discard.batch if record.key is not None]
+        rest = without(discard.batch, keyed)
         if keyed:
             of_keys = replace(discard, batch=replace(discard.batch, records=keyed))
             letters = self._letters(shard, of_keys, context)
-            await self._insist(lambda: self._sequences.bury(shard.id, letters))
-        rest = [record for record in discard.batch if record.key is None]
-        return replace(discard, batch=replace(discard.batch, records=rest)) if rest else None
+            tries = 0
+            while True:
+                try:
+                    await self._sequences.bury(shard.id, letters)
+                    break
+                except OSError as error:
+                    tries += 1
+                    self._report(error)
+                    await asyncio.sleep(_AGAIN.delay(tries))
+        return replace(discard, batch=rest) if rest is not None else None
 
     def _letters(self, shard: Shard, discard: Discard, context: Context) -> list[Parked]:
         messages = self._messages.letters(shard.id, discard, context, self._clock())
         return [
-            Parked(record.key or "", record.position, message.body)
+            Parked(record.key or "", record.position, record.arrived_at, message.body)
             for record, message in zip(discard.batch, messages, strict=True)
         ]
 
-    async def _insist(self, do: Callable[[], Awaitable[T]]) -> T:
-        tries = 0
-        while True:
-            try:
-                return await do()
-            except (OSError, SequenceFull) as error:
-                tries += 1
-                reason = f"{type(error).__name__}: {error}"
-                self._telemetry.emit(
-                    DestinationDeliveryFailed(
-                        self._plan.name, self._sequences.name, 1, reason, dropped=False, role="DeadLetters"
-                    )
-                )
-                await asyncio.sleep(_AGAIN.delay(tries))
+    def _report(self, error: BaseException) -> None:
+        reason = f"{type(error).__name__}: {error}"
+        self._telemetry.emit(
+            DestinationDeliveryFailed(
+                self._plan.name, self._sequences.name, 1, reason, dropped=False, role="DeadLetters"
+            )
+        )
+
+
+def without(batch: Batch, records: Sequence[Record]) -> Batch | None:
+    """The rest of a batch, if there is one."""
+    gone = set(map(id, records))
+    rest = [record for record in batch if id(record) not in gone]
+    return replace(batch, records=rest) if rest else None
+
+
+def in_order(
+    batch: Batch, live: Batch | None, gone: tuple[Discard, ...]
+) -> tuple[Batch | None, tuple[Discard, ...]]:
+    """What was screened, but for records that are too old while a younger one of their key is before them:
+    these are delivered with it, for what is given up must not be passed, nor pass.
+    """
+    old = {id(record) for discard in gone for record in discard.batch}
+    younger: set[str] = set()
+    spared: list[Record] = []
+    for record in batch:
+        if record.key is not None and id(record) not in old:
+            younger.add(record.key)
+        elif record.key in younger:
+            spared.append(record)
+    if not spared:
+        return live, gone
+    left = [(discard, without(discard.batch, spared)) for discard in gone]
+    gone = tuple(replace(discard, batch=rest) for discard, rest in left if rest is not None)
+    return without(batch, [record for discard in gone for record in discard.batch]), gone
 
 
 class Reopened(Asynchronous):

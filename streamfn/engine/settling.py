@@ -43,8 +43,10 @@ class Settler(Protocol):
     async def open(self) -> None:
         """Before the first read."""
 
-    def begin(self, start: Start) -> None:
-        """From now on, what goes on beside the worker (commits, hiding records) is started by this."""
+    def begin(self, start: Start, settled: Callable[[], None]) -> None:
+        """From now on, what goes on beside the worker (commits, hiding records) is started by this. It calls
+        `settled` where it settles what the worker has turned away from.
+        """
 
     def track(self, records: Sequence[Record]) -> Sequence[Record]:
         """Notes records as read. Gives those that are to be delivered."""
@@ -125,7 +127,7 @@ class Cumulative:
     async def open(self) -> None:
         await self._commit()
 
-    def begin(self, start: Start) -> None:
+    def begin(self, start: Start, settled: Callable[[], None]) -> None:
         self._start = start
 
     def _want_commit(self) -> None:

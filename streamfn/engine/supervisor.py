@@ -179,7 +179,7 @@ class Supervisor:
                     except Exception as error:  # noqa: BLE001
                         steady = asyncio.get_running_loop().time() - begun > _STEADY
                         crashes = 1 if steady else crashes + 1
-                        await self._wait_to_restart(item, _plain(error), crashes)
+                        await self._wait_to_restart(item, plain(error), crashes)
         finally:
             item.mapping = None
             item.ended.set()
@@ -192,7 +192,7 @@ class Supervisor:
             await item.stop.wait()
 
 
-def _plain(error: BaseException) -> BaseException:
+def plain(error: BaseException) -> BaseException:
     """The error itself where a group holds but one."""
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]

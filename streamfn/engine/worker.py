@@ -22,9 +22,10 @@ from streamfn.core.outcomes import Cause, Condition, Failed, Outcome, Refused
 from streamfn.core.policies import Ordering
 from streamfn.core.records import Batch, Record
 from streamfn.engine.chains import chain_of, looping
+from streamfn.engine.sequencing import in_order
 from streamfn.engine.settling import Cumulative
 from streamfn.engine.signal import Signal
-from streamfn.errors import ShardClosed, ShardLost
+from streamfn.errors import SequenceFull, ShardClosed, ShardLost
 from streamfn.functions import Call, Context
 from streamfn.ports import Clock, Reason, Shard, Telemetry
 from streamfn.telemetry import BatchDelivered, BatchRetried, FunctionStuck, RecordsPolled
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from streamfn.engine.polling import Poller
     from streamfn.engine.pool import Pool
     from streamfn.engine.routing import Router
+    from streamfn.engine.sequencing import Sequencer
 
 READ_WAIT = 60.0
 """Seconds that one read of a stream waits for records. A drain ends it where reads can be cancelled."""
@@ -91,6 +93,8 @@ class Worker:
         self._telemetry = telemetry
         self._clock = clock
         self._random = random
+        self._now = asyncio.get_running_loop().time
+        """The clock of delays and deadlines, bound once: it is read a dozen times a batch."""
         self._wanted = plan.filter(shard.shape) if plan.filter else None
         self._poller = poller
         """Queues: how this worker takes its turn among the others of its mapping."""
@@ -131,7 +135,7 @@ class Worker:
             with self._scope:
                 await self._settler.open()
                 async with anyio.create_task_group() as self._tasks:
-                    self._settler.begin(self._tasks.start_soon)
+                    self._settler.begin(self._tasks.start_soon, self._room_made.set)
                     await (self._intake() if self._poller is None else self._poll(self._poller))
                     if self._reason is Reason.ENDED:
                         while self.in_flight or len(self._lanes):
@@ -397,7 +401,7 @@ class Worker:
 
     def _refusal(self, batch: Batch) -> Refused | None:
         """Why an event is not delivered at all, however often it would be tried."""
-        if not self._plan.delivery.asynchronous:
+        if not self._plan.delivery.asynchronous or self._plan.sequences is not None:
             return None
         if self._pool.limit == 0:
             return Refused(Condition.ZERO_RESERVED_CONCURRENCY)
@@ -406,16 +410,17 @@ class Worker:
         return None
 
     async def _invoke(self, batch: Batch, context: Context) -> Decision:
-        live, gone = screen(batch, self._plan.delivery, self._plan.batching.payload_limit, self._clock())
+        gone: tuple[Discard, ...] = ()
+        if self._router.sequencer is None:
+            live, gone = self._screen(batch)
+        else:
+            live, waits = await self._admit(self._router.sequencer, batch, context)
+            if waits is not None:
+                return waits
         if live is None:
             return Decision(discard=gone)
         if self._poller is not None and (loops := looping(live, self._plan.function.arn)):
             return self._stop_loops(live, loops, gone)
-        parked: Sequence[Record] = ()
-        if self._router.sequencer is not None:
-            live, parked = await self._router.sequencer.part(self._shard, live)
-            if live is None:
-                return Decision(done=parked, discard=gone)
         begun = self._now()
         if self._settler.died(live):
             outcome: Outcome = _DIED
@@ -440,9 +445,34 @@ class Worker:
         )
         if decision.done and self._router.tells_of_success:
             await self._router.succeeded(live, outcome, context)
-        if not gone and not parked:
-            return decision
-        return replace(decision, done=[*parked, *decision.done], discard=(*gone, *decision.discard))
+        return decision if not gone else replace(decision, discard=(*gone, *decision.discard))
+
+    def _screen(self, batch: Batch) -> tuple[Batch | None, tuple[Discard, ...]]:
+        return screen(batch, self._plan.delivery, self._plan.batching.payload_limit, self._clock())
+
+    async def _admit(
+        self, sequencer: Sequencer, batch: Batch, context: Context
+    ) -> tuple[Batch | None, Decision | None]:
+        """What may be delivered of a batch: what waits for its key is parked before, and what is too old is
+        given up, which closes its key for what follows. Or how all that is left is to wait.
+        """
+        left: Batch | None = batch
+        while left is not None:
+            batch = left
+            try:
+                left, parked = await sequencer.part(self._shard, batch)
+            except (OSError, SequenceFull) as error:
+                return None, sequencer.wait(batch, error)
+            await self._settler.resolve(parked)
+            if left is None:
+                break
+            left, gone = in_order(left, *self._screen(left))
+            if not gone:
+                break
+            for discard in gone:
+                await self._router.discard(self._shard, discard, context)
+                await self._settler.resolve(discard.batch.records)
+        return left, None
 
     def _stop_loops(self, batch: Batch, loops: Sequence[Record], gone: tuple[Discard, ...]) -> Decision:
         """What would go on for ever is not delivered: it stays in its queue, which counts how often it was
@@ -481,6 +511,3 @@ class Worker:
             lanes.finish(taken, now)
         if self._poller is None and (self._runners_allowed > 1 or again):
             self._wake()
-
-    def _now(self) -> float:
-        return asyncio.get_running_loop().time()

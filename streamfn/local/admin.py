@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING
 
 from streamfn.errors import ConfigurationError
 from streamfn.local import messages, queues, streams
 from streamfn.local.queues import Queue, QueueOptions
 from streamfn.local.schema import PER_PARENT
+from streamfn.local.sequences import queue_of
 from streamfn.local.streams import Stream, lease_group
 
 if TYPE_CHECKING:
@@ -59,6 +61,17 @@ class QueueStatus:
     """The queues whose dead letters it takes."""
 
 
+@dataclass(frozen=True, slots=True)
+class SequenceStatus:
+    """Dead letters of a sequenced mapping, and what waits behind them."""
+
+    group: str
+    letters: int
+    behind: int
+    """Records that wait, or are delivered after a redrive."""
+    oldest_sent_at: float | None
+
+
 async def list_streams(broker: Broker) -> Sequence[StreamStatus]:
     """All streams, by name."""
     return await broker.database.read(_list_streams)
@@ -68,6 +81,11 @@ async def list_queues(broker: Broker) -> Sequence[QueueStatus]:
     """All queues, by name. Counts messages one by one."""
     now = broker.clock()
     return await broker.database.read(lambda connection: _list_queues(connection, now))
+
+
+async def list_sequences(broker: Broker) -> Sequence[SequenceStatus]:
+    """The sequences of all mappings that have any, by name. Counts messages one by one."""
+    return await broker.database.read(_list_sequences)
 
 
 async def peek_stream(
@@ -285,6 +303,22 @@ def _list_queues(connection: sqlite3.Connection, now: float) -> Sequence[QueueSt
                 of,
             )
         )
+    return found
+
+
+def _list_sequences(connection: sqlite3.Connection) -> Sequence[SequenceStatus]:
+    found = []
+    start, end = queue_of("").split(".", 1)
+    for number, name in connection.execute("SELECT id, name FROM queues ORDER BY name").fetchall():
+        if name.startswith(start) and name.endswith(f".{end}"):
+            heads, others, oldest = connection.execute(
+                "SELECT ifnull(sum(visible_at = ?1), 0), ifnull(sum(visible_at < ?1), 0), "
+                "min(CASE WHEN visible_at = ?1 THEN sent_at END) FROM messages WHERE queue = ?2 AND fifo = 1",
+                (inf, number),
+            ).fetchone()
+            if heads or others:
+                group = name.removeprefix(start).removesuffix(f".{end}")
+                found.append(SequenceStatus(group, heads, others, oldest))
     return found
 
 

@@ -148,12 +148,17 @@ class Broker:
                     await self.release(queue, taken[-1].records, 0)
             raise
 
-    async def ack(self, queue: Queue, records: Sequence[Record]) -> int:
-        """Removes messages, but for those that were delivered again meanwhile; how many it removed."""
+    async def ack(self, queue: Queue, records: Sequence[Record], *, durable: bool = True) -> int:
+        """Removes messages, but for those that were delivered again meanwhile; how many it removed.
+
+        Without `durable`, they may come again after a power failure.
+        """
         receipts = _receipts(records)
         if not receipts:
             return 0
-        return await self.database.write(lambda transaction: queue_messages.ack(transaction, queue, receipts))
+        return await self.database.write(
+            lambda transaction: queue_messages.ack(transaction, queue, receipts), durable=durable
+        )
 
     async def release(self, queue: Queue, records: Sequence[Record], delay: float) -> None:
         """Makes messages visible after `delay` seconds; with 0 the receive does not count."""

@@ -7,6 +7,7 @@ process is found: of those in hand when that happens twice, each is delivered al
 
 from __future__ import annotations
 
+from functools import cache
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,22 +30,33 @@ if TYPE_CHECKING:
 _SUSPICIOUS: Final = 2
 """Times that a message was in the hands of a process that died, after which it is delivered alone."""
 _READ_BYTES: Final = 16 * 1024 * 1024
+_AT_ONCE: Final = 64
+"""Events of one statement."""
 
 _COLUMNS: Final = "id, receive_count, message_id, sent_at, key, headers, value, note"
 
 
 def put(transaction: Transaction, queue: Queue, events: Sequence[Event], now: float) -> None:
     """Appends events. Raises OSError(ENOENT) where the queue was deleted."""
-    first, number = first_number(transaction, queue, len(events)), queue.id
-    transaction.connection.executemany(
-        "INSERT INTO messages (id, queue, fifo, visible_at, message_id, sent_at, headers, value) "
-        "VALUES (?, ?, 0, ?, ?, ?, ?, ?)",
-        [
-            (place, number, now, request_id, now, pack_headers(headers) if headers else None, payload)
-            for place, (request_id, payload, headers) in enumerate(events, first)
-        ],
-    )
+    connection = transaction.connection
+    first = first_number(transaction, queue, len(events))
+    for start in range(0, len(events), _AT_ONCE):
+        some = events[start : start + _AT_ONCE]
+        values: list[Any] = [queue.id, now, first + start]
+        for request_id, payload, headers in some:
+            values += (request_id, pack_headers(headers) if headers else None, payload)
+        connection.execute(_insertion(len(some)), values)
     changed(transaction, queue, len(events))
+
+
+@cache
+def _insertion(count: int) -> str:
+    """A statement for so many events: one for many takes half the time of many for one."""
+    rows = (f"(?3+{row},?1,0,?2,?{3 * row + 4},?2,?{3 * row + 5},?{3 * row + 6})" for row in range(count))
+    return (
+        "INSERT INTO messages (id, queue, fifo, visible_at, message_id, sent_at, headers, value) VALUES "
+        + ",".join(rows)
+    )
 
 
 def register(transaction: Transaction, queue: Queue, owner: str) -> int:

@@ -295,7 +295,8 @@ class LocalEventShard:
             )
 
     async def ack(self, records: Sequence[Record]) -> None:
-        gone = await self._settled(self._broker.ack(self._queue, records), records)
+        # Not fsynced: what a power failure brings back is delivered once more, and new events need not wait.
+        gone = await self._settled(self._broker.ack(self._queue, records, durable=False), records)
         if self._messages is not None:
             self._messages -= gone
 

@@ -13,10 +13,9 @@ from streamfn.core.letters import Stored
 from streamfn.errors import ConfigurationError
 from streamfn.local import queues
 from streamfn.local.broker import Broker
-from streamfn.local.messages import remove
 from streamfn.local.naming import state_of
 from streamfn.local.schema import unpack_text
-from streamfn.local.sequences import queue_of, reopen
+from streamfn.local.sequences import give_up, queue_of, reopen
 
 if TYPE_CHECKING:
     import sqlite3
@@ -68,13 +67,13 @@ class SequenceLetters:
     async def remove(self, letters: Sequence[Stored]) -> None:
         broker, queue = await self._open()
         numbers = [letter.receipt for letter in letters]
-        await broker.database.write(lambda transaction: remove(transaction, queue, numbers))
+        await broker.database.write(lambda transaction: give_up(transaction, queue, numbers))
 
     async def purge(self) -> int:
         """Gives up the first of each key; what waits behind them goes on."""
-        letters = [letter async for letter in self.scan()]
-        await self.remove(letters)
-        return len(letters)
+        broker, queue = await self._open()
+        numbers = [letter.receipt async for letter in self.scan()]
+        return await broker.database.write(lambda transaction: give_up(transaction, queue, numbers))
 
     async def reopen(self, letters: Sequence[Stored]) -> int:
         """Lets the mapping deliver letters once more, and then what waits behind them; how many letters."""

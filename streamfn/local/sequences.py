@@ -17,7 +17,7 @@ from streamfn.errors import SequenceFull
 from streamfn.local import queues
 from streamfn.local.broker import Broker
 from streamfn.local.events import LocalEventSource
-from streamfn.local.messages import append, changed, new_ids, refresh
+from streamfn.local.messages import append, changed, new_ids, refresh, remove
 from streamfn.local.queues import QueueOptions
 from streamfn.local.schema import FILE, pack_text, unpack_text
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from streamfn.stores.database import Transaction
 
 _PREFIX: Final = "sequence/"
+_STROKE: Final = "/"
 
 
 def queue_of(group: str) -> str:
@@ -133,18 +134,33 @@ def reopen(transaction: Transaction, queue: Queue, numbers: Sequence[int], now: 
     return len(groups)
 
 
+def give_up(transaction: Transaction, queue: Queue, numbers: Sequence[int]) -> int:
+    """Removes dead letters that wait for a redrive: how many there were. What is behind them is due.
+
+    Not one that was opened again meanwhile: it may be in delivery, and nothing may overtake it.
+    """
+    waiting = [
+        number
+        for number in numbers
+        if transaction.connection.execute(
+            "SELECT 1 FROM messages WHERE id = ? AND visible_at = ?", (number, inf)
+        ).fetchone()
+    ]
+    return remove(transaction, queue, waiting)
+
+
 def _keys(connection: sqlite3.Connection, queue: Queue) -> set[str]:
     rows = connection.execute("SELECT key FROM message_groups WHERE queue = ?", (queue.id,))
     return {unpack_text(key) or "" for (key,) in rows}
 
 
 def _bury(transaction: Transaction, queue: Queue, shard: str, letters: Sequence[Parked], now: float) -> None:
-    closed: set[str] = set()
-    rows: list[Row] = []
+    inside = _Inside(transaction.connection, queue, shard)
+    rows = []
     for letter in letters:
-        first = letter.key not in closed and not _is_closed(transaction.connection, queue, letter.key)
-        closed.add(letter.key)
-        rows.append(_row(letter, shard, inf if first else now, now))
+        visible_at = now if inside.is_closed(letter.key) else inf
+        if inside.is_new(letter):
+            rows.append(_row(letter, shard, visible_at, now))
     append(transaction, queue, rows)
 
 
@@ -157,19 +173,9 @@ def _park(
     now: float,
 ) -> list[Parked]:
     connection = transaction.connection
-    last: dict[str, int] = {}
-    free: list[Parked] = []
-    rows: list[Row] = []
-    for record in records:
-        if not _is_closed(connection, queue, record.key):
-            free.append(record)
-            continue
-        if record.key not in last:
-            last[record.key] = _last_position(connection, queue, record.key, shard)
-        # A worker that died after it had parked reads the records again.
-        if record.position > last[record.key]:
-            last[record.key] = record.position
-            rows.append(_row(record, shard, now, now))
+    inside = _Inside(connection, queue, shard)
+    closed = [record for record in records if inside.is_closed(record.key)]
+    rows = [_row(record, shard, now, now) for record in closed if inside.is_new(record)]
     if rows:
         held = connection.execute("SELECT messages FROM queues WHERE id = ?", (queue.id,)).fetchone()[0]
         if held + len(rows) > limit:
@@ -178,28 +184,66 @@ def _park(
                 "Fix: redrive or purge dead letters, or raise the limit"
             )
         append(transaction, queue, rows)
-    return free
+    return [record for record in records if not inside.is_closed(record.key)]
 
 
-def _is_closed(connection: sqlite3.Connection, queue: Queue, key: str) -> bool:
-    found = connection.execute(
-        "SELECT 1 FROM message_groups WHERE queue = ? AND key = ?", (queue.id, pack_text(key))
-    )
-    return found.fetchone() is not None
+class _Inside:
+    """What is in the sequences of some keys already: a worker that died before its commit reads again what it
+    had parked.
+
+    As a rule positions grow, and the last one says enough; else all places of a key are looked at.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, queue: Queue, shard: str) -> None:
+        self._connection = connection
+        self._queue = queue
+        self._shard = shard
+        self._last: dict[str, str | None] = {}
+        """The place of the last one of each key; None where its sequence is empty."""
+        self._places: dict[str, set[str]] = {}
+
+    def is_closed(self, key: str) -> bool:
+        if key not in self._last:
+            row = self._connection.execute(
+                "SELECT deduplication_id FROM messages WHERE queue = ? AND fifo = 1 AND key = ? "
+                "ORDER BY id DESC LIMIT 1",
+                (self._queue.id, pack_text(key)),
+            ).fetchone()
+            self._last[key] = None if row is None else row[0]
+        return self._last[key] is not None
+
+    def is_new(self, record: Parked) -> bool:
+        """Notes it as inside, and says whether it was not."""
+        place, last = _place(self._shard, record), self._last[record.key]
+        if last is not None and not self._follows(record, last):
+            places = self._places.get(record.key)
+            if places is None:
+                places = self._places[record.key] = self._all_places(record.key)
+            if place in places:
+                return False
+        if record.key in self._places:
+            self._places[record.key].add(place)
+        self._last[record.key] = place
+        return True
+
+    def _follows(self, record: Parked, last: str) -> bool:
+        shard, position, _ = last.rsplit(_STROKE, 2)
+        return shard == self._shard and record.position > int(position)
+
+    def _all_places(self, key: str) -> set[str]:
+        rows = self._connection.execute(
+            "SELECT deduplication_id FROM messages WHERE queue = ? AND fifo = 1 AND key = ?",
+            (self._queue.id, pack_text(key)),
+        )
+        return {place for (place,) in rows}
 
 
-def _last_position(connection: sqlite3.Connection, queue: Queue, key: str, shard: str) -> int:
-    """The position of the last message of a key, if it is of that shard; else below all."""
-    row = connection.execute(
-        "SELECT deduplication_id FROM messages WHERE queue = ? AND fifo = 1 AND key = ? "
-        "ORDER BY id DESC LIMIT 1",
-        (queue.id, pack_text(key)),
-    ).fetchone()
-    of, _, position = (row[0] if row and row[0] else "").rpartition(":")
-    return int(position) if of == shard else -1
+def _place(shard: str, record: Parked) -> str:
+    """Where a record stood. With its time, for a stream that was made anew has the same positions again."""
+    return f"{shard}{_STROKE}{record.position}{_STROKE}{record.arrived_at!r}"
 
 
 def _row(record: Parked, shard: str, visible_at: float, now: float) -> Row:
     (unique,) = new_ids(1)
-    place = f"{shard}:{record.position}"
+    place = _place(shard, record)
     return visible_at, unique, now, pack_text(record.key), place, None, None, record.body

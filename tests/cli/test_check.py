@@ -110,4 +110,4 @@ def test_a_target_that_does_not_load_is_told_in_either_form(project: Path, strea
 
 def test_an_app_without_mappings_is_said_to_have_none(streamfn: Streamfn) -> None:
     done = streamfn("check", "app:app")
-    assert (done.returncode, done.stdout) == (0, "app:app: no event source mapping is declared\n")
+    assert (done.returncode, done.stdout) == (0, "app:app: nothing is declared that could be reached\n")
