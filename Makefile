@@ -88,6 +88,7 @@ lock: setup ## pin again what pyproject.toml asks for; UPGRADE=--upgrade takes t
 	$(LOCK) pyproject.toml --extra all --group build -c requirements/dev.txt -o requirements/run.txt
 	$(LOCK) pyproject.toml --extra all --extra testing --group test --resolution lowest-direct --upgrade -o requirements/lowest.txt
 	$(LOCK) --group servers -o requirements/servers.txt
+	$(LOCK) --group peers -o benchmarks/peers.txt
 
 clean: ## away with everything that was made
 	rm -rf .venv .venv-lowest build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
