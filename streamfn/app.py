@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 import anyio
 
 from streamfn import planning, runtimes
+from streamfn.core.lifecycle import MappingState
 from streamfn.core.lineage import TRACE_HEADER
 from streamfn.engine import mapping as engine
 from streamfn.engine.pool import Pool
@@ -364,8 +365,15 @@ class App:
     async def update_mapping(self, name: str, **options: Any) -> None:
         """Changes options of a mapping; it drains and goes on from its checkpoints."""
         mapping = self._declared(name).updated(options)
-        for plan in self._plans(mapping):
-            await self._running().update(plan, self._grace)
+        plans = {plan.name: plan for plan in self._plans(mapping)}
+        running = self._running()
+        for each in self._with_sequence(name):
+            if each in plans:
+                await running.update(plans.pop(each), self._grace)
+            else:
+                await running.remove(each, self._grace)
+        for plan in plans.values():
+            await running.add(plan, enabled=running.mappings[name].state is MappingState.ENABLED)
         self.declared[name] = mapping
 
     async def pause(self, name: str) -> None:
@@ -455,7 +463,7 @@ class App:
     def _mapping(self, plan: MappingPlan) -> engine.Mapping:
         return engine.Mapping(
             plan,
-            make_call=runtimes.prepare_event if plan.delivery.asynchronous else runtimes.prepare,
+            make_call=planning.runtime_of(plan),
             pool=self._pool(plan.function),
             telemetry=self._telemetry,
             clock=self._clock,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from streamfn.config import EventInvokeConfig, EventSourceMapping
     from streamfn.config.kinds import Kind
-    from streamfn.functions import FunctionSpec
+    from streamfn.functions import FunctionSpec, MakeCall
     from streamfn.ports import Clock, Destination, EventSource, Source
 
 UNRESERVED_CONCURRENCY: Final = 1000
@@ -106,7 +107,10 @@ def mapping_plan(setting: Setting, mapping: EventSourceMapping) -> MappingPlan:
     function = setting.function(mapping.function, mapping.name)
     source, kind = source_of(setting, mapping)
     destination = destination_of(setting, mapping.on_failure)
-    letters, asked = letters_of(setting, mapping.dead_letters) if kind.is_stream else (None, None)
+    gives_up = kind.is_stream or mapping.maximum_receive_count is not None
+    letters, asked = letters_of(setting, mapping.dead_letters) if gives_up else (None, None)
+    if mapping.maximum_receive_count is not None:
+        letters = letters or destination_of(setting, DEAD_LETTERS)
     sequences = None
     if mapping.sequenced:
         if asked is False:
@@ -166,12 +170,12 @@ def sequence_plan(setting: Setting, plan: MappingPlan) -> MappingPlan | None:
         delivery=replace(
             plan.delivery,
             ordering=Ordering.NONE,
-            report_batch_item_failures=False,
             bisect_batch_on_function_error=False,
             maximum_record_age=None,
             asynchronous=True,
         ),
-        batching=BatchPolicy(batch_size=1),
+        # A letter is larger than its record, which is of a size that may be delivered.
+        batching=BatchPolicy(batch_size=1, payload_limit=sys.maxsize),
         parallelization_factor=1,
         concurrency=plan.runners,
         filter=None,
@@ -213,6 +217,13 @@ def event_plan(
         origin=Origin(setting.app, name, function.key, source.name),
         when_destination_fails=config.when_destination_fails or WhenDestinationFails.DROP,
     )
+
+
+def runtime_of(plan: MappingPlan) -> MakeCall:
+    """How the function of a plan is made ready."""
+    if not plan.delivery.asynchronous:
+        return runtimes.prepare
+    return runtimes.prepare_event if plan.sequences is None else runtimes.prepare_letter
 
 
 def places_of(function: FunctionSpec) -> int:

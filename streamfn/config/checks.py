@@ -26,7 +26,7 @@ def refused(
     """All problems of a mapping with its kind of source. `now`, epoch seconds, is for timestamps."""
     options, filters = [*_options(mapping, kind), *_batch(mapping, kind)], mapping.filters
     looks = (_position(mapping, kind, now), _ordering(mapping, kind), _sequenced(mapping))
-    rest = looks if kind.is_stream else (_pollers(mapping, kind),)
+    rest = looks if kind.is_stream else (_pollers(mapping, kind), _receives(mapping))
     return [
         *(_problem(places, *found) for found in options),
         *refused_filters(filters, kind, places),
@@ -111,6 +111,22 @@ def _sequenced(mapping: EventSourceMapping) -> _Found:
         yield "sequenced_limit", "goes with sequenced only", "set sequenced: true, or remove it"
 
 
+def _receives(mapping: EventSourceMapping) -> _Found:
+    """Ours: on AWS the redrive policy of the queue is all there is."""
+    if mapping.maximum_receive_count is not None and mapping.dead_letters is False:
+        yield (
+            "maximum_receive_count",
+            "needs dead letters: what is given up is kept there",
+            "set dead_letters: true, or remove it",
+        )
+    if mapping.maximum_receive_count is None and mapping.dead_letters not in (None, False):
+        yield (
+            "dead_letters",
+            "goes with MaximumReceiveCount: else the queue's own redrive policy takes what fails",
+            "set MaximumReceiveCount, or remove it",
+        )
+
+
 def _pollers(mapping: EventSourceMapping, kind: Kind) -> _Found:
     """Developer Guide: services-sqs-configure, services-sqs-scaling."""
     least, most = mapping.minimum_pollers, mapping.maximum_pollers
@@ -132,9 +148,8 @@ _INSTEAD: Final = {
     (name, kind): instead
     for kind in ("queue", "FIFO queue")
     for name, instead in (
-        ("dead_letters", " and give the queue a dead-letter queue"),
-        ("maximum_retry_attempts", " and set the queue's maximum receive count"),
-        ("on_failure", " and give the queue a dead-letter queue"),
+        ("maximum_retry_attempts", " and set MaximumReceiveCount"),
+        ("on_failure", " and set MaximumReceiveCount, or give the queue a dead-letter queue"),
     )
 }
 

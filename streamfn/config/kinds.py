@@ -52,7 +52,15 @@ _STREAM: Final = ANY_SOURCE | {
     "sequenced",
     "sequenced_limit",
 }
-_QUEUE: Final = ANY_SOURCE | {"maximum_concurrency", "minimum_pollers", "maximum_pollers", "retry_delay"}
+_QUEUE: Final = ANY_SOURCE | {
+    "maximum_concurrency",
+    "minimum_pollers",
+    "maximum_pollers",
+    "retry_delay",
+    "dead_letters",
+    "maximum_receive_count",
+    "when_destination_fails",
+}
 
 
 @dataclass(frozen=True, slots=True)

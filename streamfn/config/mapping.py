@@ -140,8 +140,12 @@ class EventSourceMapping(BaseModel):
     """Streams: the delays between tries, which AWS does not tell."""
     retry_delay: Annotated[float, Seconds(0, 43_200)] | None = None
     """Queues: seconds until a failed message comes again. Else, as on AWS, its visibility timeout decides."""
+    maximum_receive_count: Annotated[int, Whole(1, 1000)] | None = None
+    """Queues: receives after which a message that fails is kept as a dead letter, and removed. Else that is
+    left to the queue's own redrive policy.
+    """
     dead_letters: DeadLetters = None
-    """Streams: where every record given up is kept too, whole, as a dead letter. None: as the app has it."""
+    """Where every record given up is kept too, whole, as a dead letter. None: as the app has it."""
     sequenced: bool = False
     """With ordering key: once a record is given up, later ones of its key are parked behind it and released
     in order after its redrive.
@@ -267,6 +271,7 @@ class EventSourceMapping(BaseModel):
             bisect_batch_on_function_error=self.bisect_batch_on_function_error,
             maximum_retry_attempts=retries,
             maximum_record_age=None if age == -1 else float(age),
+            maximum_receives=self.maximum_receive_count,
             backoff=Backoff(self.retry_backoff.first, self.retry_backoff.factor, self.retry_backoff.cap),
         )
 

@@ -71,9 +71,29 @@ def decide(
     else:
         decision = _answered(batch, outcome, policy, now)
         delay = decision.delay * (jitter if isinstance(policy.backoff, Backoff) else 1.0)
-    if not decision.delay:
+    if decision.delay:
+        decision = replace(decision, delay=_until_expiry(decision.retry[0], delay, policy, now))
+    return decision if policy.maximum_receives is None else without_spent(decision, outcome, policy)
+
+
+def without_spent(decision: Decision, outcome: Outcome, policy: DeliveryPolicy) -> Decision:
+    """The decision, with those messages given up that were received as often as they may be. A throttle ends
+    none.
+    """
+    limit = policy.maximum_receives
+    if limit is None:
         return decision
-    return replace(decision, delay=_until_expiry(decision.retry[0], delay, policy, now))
+    retry: list[Batch] = []
+    discard = list(decision.discard)
+    for part in decision.retry:
+        spent = [record for record in part if record.attempt + 1 >= limit and not part.throttles]
+        rest = [record for record in part if record not in spent]
+        for record in spent:
+            alone = replace(part, records=(record,))
+            discard.append(Discard(alone, Condition.RETRY_ATTEMPTS_EXHAUSTED, record.attempt + 1, outcome))
+        if rest:
+            retry.append(replace(part, records=rest) if spent else part)
+    return replace(decision, retry=tuple(retry), discard=tuple(discard))
 
 
 def _answered(batch: Batch, outcome: Succeeded | Failed, policy: DeliveryPolicy, now: float) -> Decision:

@@ -84,6 +84,8 @@ class DeliveryPolicy:
     """Retries after the first attempt; None: until the source expires the records."""
     maximum_record_age: float | None = None
     """Seconds since arrival after which a record is given up; None: never."""
+    maximum_receives: int | None = None
+    """Queues: receives after which a message that fails is given up; None: the queue itself decides."""
     backoff: Backoff | Delays = Backoff()
     throttle_backoff: Backoff = Backoff(cap=300.0)
     asynchronous: bool = False

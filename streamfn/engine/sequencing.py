@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 import orjson
 
@@ -17,19 +17,23 @@ from streamfn.core.letters import given_up_again
 from streamfn.core.outcomes import Condition
 from streamfn.core.policies import Backoff
 from streamfn.engine.individual import Asynchronous
-from streamfn.errors import SourceError
+from streamfn.errors import SequenceFull, SourceError
 from streamfn.functions import Context
 from streamfn.ports import Parked
 from streamfn.telemetry import DestinationDeliveryFailed, RecordsParked
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from streamfn.core.events import EventRecord
     from streamfn.core.records import Batch, Record
     from streamfn.engine.messages import Messages
     from streamfn.engine.plan import MappingPlan
     from streamfn.ports import Clock, Sequences, Shard, Telemetry
+
+Screened: TypeAlias = "tuple[Batch | None, tuple[Discard, ...]]"
+"""What is left to be delivered, and what is given up before."""
+Admitted: TypeAlias = "tuple[Batch | None, Decision | None]"
 
 _AGAIN = Backoff(first=0.5, factor=2.0, cap=30.0)
 
@@ -46,8 +50,40 @@ class Sequencer:
         self._telemetry = telemetry
         self._clock = clock
 
-    async def part(self, shard: Shard, batch: Batch) -> tuple[Batch | None, Sequence[Record]]:
-        """What may be delivered of a batch, and what was parked, durably. Raises SequenceFull, OSError."""
+    async def admit(
+        self,
+        shard: Shard,
+        batch: Batch,
+        screen: Callable[[Batch], Screened],
+        resolve: Callable[[Sequence[Record]], Awaitable[None]],
+        give_up: Callable[[Discard], Awaitable[None]],
+    ) -> Admitted:
+        """What may be delivered of a batch, or how all that is left of it is to wait.
+
+        What has to wait for its key is parked before; and what `screen` gives up closes its key for what
+        follows.
+        """
+        left: Batch | None = batch
+        while left is not None:
+            batch = left
+            try:
+                left, parked = await self._part(shard, batch)
+            except (OSError, SequenceFull) as error:
+                self._report(error)
+                again = replace(batch, throttles=batch.throttles + 1)
+                return None, Decision(retry=(again,), delay=_AGAIN.delay(again.throttles))
+            await resolve(parked)
+            if left is None:
+                break
+            left, gone = in_order(left, *screen(left))
+            if not gone:
+                break
+            for discard in gone:
+                await give_up(discard)
+        return left, None
+
+    async def _part(self, shard: Shard, batch: Batch) -> tuple[Batch | None, Sequence[Record]]:
+        """What may be delivered of a batch, and what was parked, durably."""
         held = [record for record in batch if self._sequences.holds(record.key)]
         if not held:
             return batch, ()
@@ -61,14 +97,8 @@ class Sequencer:
         self._telemetry.emit(RecordsParked(self._plan.name, shard.id, len(parked)))
         return without(batch, parked), parked
 
-    def wait(self, batch: Batch, error: BaseException) -> Decision:
-        """Has a batch go again whose records cannot be parked now. No attempt is spent."""
-        self._report(error)
-        again = replace(batch, throttles=batch.throttles + 1)
-        return Decision(retry=(again,), delay=_AGAIN.delay(again.throttles))
-
     async def bury(self, shard: Shard, discard: Discard, context: Context) -> Discard | None:
-        """Closes the keys of what was given up, tried until it is done. Gives what has no key, if anything."""
+        """Closes the keys of what was given up; tried until it is done. Gives what has no key, if any."""
         keyed = [record for record in discard.batch if record.key is not None]
         rest = without(discard.batch, keyed)
         if keyed:
@@ -108,9 +138,7 @@ def without(batch: Batch, records: Sequence[Record]) -> Batch | None:
     return replace(batch, records=rest) if rest else None
 
 
-def in_order(
-    batch: Batch, live: Batch | None, gone: tuple[Discard, ...]
-) -> tuple[Batch | None, tuple[Discard, ...]]:
+def in_order(batch: Batch, live: Batch | None, gone: tuple[Discard, ...]) -> Screened:
     """What was screened, but for records that are too old while a younger one of their key is before them:
     these are delivered with it, for what is given up must not be passed, nor pass.
     """

@@ -16,16 +16,15 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from streamfn.core.delivery import Decision, Discard, decide, screen
+from streamfn.core.delivery import Decision, Discard, decide, screen, without_spent
 from streamfn.core.lanes import Lanes, ShardLanes, lanes_for
 from streamfn.core.outcomes import Cause, Condition, Failed, Outcome, Refused
 from streamfn.core.policies import Ordering
 from streamfn.core.records import Batch, Record
 from streamfn.engine.chains import chain_of, looping
-from streamfn.engine.sequencing import in_order
 from streamfn.engine.settling import Cumulative
 from streamfn.engine.signal import Signal
-from streamfn.errors import SequenceFull, ShardClosed, ShardLost
+from streamfn.errors import ShardClosed, ShardLost
 from streamfn.functions import Call, Context
 from streamfn.ports import Clock, Reason, Shard, Telemetry
 from streamfn.telemetry import BatchDelivered, BatchRetried, FunctionStuck, RecordsPolled
@@ -42,7 +41,7 @@ if TYPE_CHECKING:
     from streamfn.engine.polling import Poller
     from streamfn.engine.pool import Pool
     from streamfn.engine.routing import Router
-    from streamfn.engine.sequencing import Sequencer
+    from streamfn.engine.sequencing import Admitted, Sequencer
 
 READ_WAIT = 60.0
 """Seconds that one read of a stream waits for records. A drain ends it where reads can be cancelled."""
@@ -450,29 +449,12 @@ class Worker:
     def _screen(self, batch: Batch) -> tuple[Batch | None, tuple[Discard, ...]]:
         return screen(batch, self._plan.delivery, self._plan.batching.payload_limit, self._clock())
 
-    async def _admit(
-        self, sequencer: Sequencer, batch: Batch, context: Context
-    ) -> tuple[Batch | None, Decision | None]:
-        """What may be delivered of a batch: what waits for its key is parked before, and what is too old is
-        given up, which closes its key for what follows. Or how all that is left is to wait.
-        """
-        left: Batch | None = batch
-        while left is not None:
-            batch = left
-            try:
-                left, parked = await sequencer.part(self._shard, batch)
-            except (OSError, SequenceFull) as error:
-                return None, sequencer.wait(batch, error)
-            await self._settler.resolve(parked)
-            if left is None:
-                break
-            left, gone = in_order(left, *self._screen(left))
-            if not gone:
-                break
-            for discard in gone:
-                await self._router.discard(self._shard, discard, context)
-                await self._settler.resolve(discard.batch.records)
-        return left, None
+    async def _admit(self, sequencer: Sequencer, batch: Batch, context: Context) -> Admitted:
+        async def give_up(discard: Discard) -> None:
+            await self._router.discard(self._shard, discard, context)
+            await self._settler.resolve(discard.batch.records)
+
+        return await sequencer.admit(self._shard, batch, self._screen, self._settler.resolve, give_up)
 
     def _stop_loops(self, batch: Batch, loops: Sequence[Record], gone: tuple[Discard, ...]) -> Decision:
         """What would go on for ever is not delivered: it stays in its queue, which counts how often it was
@@ -486,7 +468,8 @@ class Worker:
         parts = [replace(batch, records=loops)]
         if rest:
             parts.append(replace(batch, records=rest, throttles=batch.throttles + 1))
-        return Decision(retry=tuple(parts), discard=gone)
+        decision = Decision(retry=tuple(parts), discard=gone)
+        return without_spent(decision, outcome, self._plan.delivery)
 
     def _decide(self, batch: Batch, outcome: Outcome) -> Decision:
         jitter = self._random.uniform(0.5, 1.0)

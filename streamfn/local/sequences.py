@@ -94,8 +94,9 @@ class LocalSequences:
         """
         broker, queue = self._here()
         now = self._clock()
-        await broker.database.write(lambda transaction: _bury(transaction, queue, shard, letters, now))
+        # Ahead: should this be cut off, it may be written all the same.
         self._blocked.update(letter.key for letter in letters)
+        await broker.database.write(lambda transaction: _bury(transaction, queue, shard, letters, now))
 
     async def park(self, shard: str, records: Sequence[Parked]) -> Sequence[Parked]:
         """Appends records to the sequences of their keys; durable when it returns. Gives those whose keys are
@@ -214,16 +215,15 @@ class _Inside:
 
     def is_new(self, record: Parked) -> bool:
         """Notes it as inside, and says whether it was not."""
-        place, last = _place(self._shard, record), self._last[record.key]
-        if last is not None and not self._follows(record, last):
-            places = self._places.get(record.key)
-            if places is None:
-                places = self._places[record.key] = self._all_places(record.key)
+        key, place = record.key, _place(self._shard, record)
+        last, places = self._last[key], self._places.get(key)
+        if places is None and last is not None and not self._follows(record, last):
+            places = self._places[key] = self._all_places(key)
+        if places is not None:
             if place in places:
                 return False
-        if record.key in self._places:
-            self._places[record.key].add(place)
-        self._last[record.key] = place
+            places.add(place)
+        self._last[key] = place
         return True
 
     def _follows(self, record: Parked, last: str) -> bool:

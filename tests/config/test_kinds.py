@@ -70,7 +70,7 @@ def unsupported(name: str, rest: str) -> str:
         ("parallelization_factor", 2, {STREAM}),
         ("starting_position", "LATEST", {STREAM, KAFKA}),
         ("on_failure", "log:", {STREAM, KAFKA}),
-        ("when_destination_fails", "drop", {STREAM, KAFKA}),
+        ("when_destination_fails", "drop", {STREAM, KAFKA, QUEUE, FIFO}),
         ("maximum_record_age_in_seconds", 60, {STREAM, KAFKA}),
         ("maximum_retry_attempts", 1, {STREAM, KAFKA}),
         ("bisect_batch_on_function_error", True, {STREAM, KAFKA}),
@@ -83,8 +83,7 @@ def unsupported(name: str, rest: str) -> str:
         ("on_position_lost", "latest", {STREAM, KAFKA}),
         ("revoke_grace", 1, {STREAM, KAFKA}),
         ("retry_backoff", {"first": 0.1}, {STREAM, KAFKA}),
-        ("dead_letters", True, {STREAM, KAFKA}),
-        ("dead_letters", "log:", {STREAM, KAFKA}),
+        ("maximum_receive_count", 3, {QUEUE, FIFO}),
         ("retry_delay", 1, {QUEUE, FIFO}),
         ("maximum_concurrency", 2, {QUEUE, FIFO}),
         ("minimum_pollers", 2, {QUEUE, FIFO}),
@@ -109,7 +108,9 @@ def test_a_kind_takes_what_goes_with_it_and_refuses_the_rest(
 def test_what_is_refused_is_said_in_the_words_of_aws() -> None:
     assert refused(QUEUE, on_failure="log:") == [
         unsupported(
-            "DestinationConfig", "a queue does not take it: remove it and give the queue a dead-letter queue"
+            "DestinationConfig",
+            "a queue does not take it: remove it and set MaximumReceiveCount, "
+            "or give the queue a dead-letter queue",
         )
     ]
     assert refused(KAFKA, parallelization_factor=2) == [
@@ -123,14 +124,23 @@ def test_what_is_refused_is_said_in_the_words_of_aws() -> None:
     ]
 
 
-def test_dead_letters_of_a_queue_are_the_concern_of_its_own() -> None:
+def test_a_queue_is_not_sequenced_and_gives_up_by_receives() -> None:
     for kind in (QUEUE, FIFO):
         instead = f"a {kind.name} does not take it: remove it"
-        assert refused(kind, dead_letters=True, sequenced=True, sequenced_limit=5) == [
-            unsupported("DeadLetters", f"{instead} and give the queue a dead-letter queue"),
+        assert refused(kind, sequenced=True, sequenced_limit=5) == [
             unsupported("Sequenced", instead),
             unsupported("SequencedLimit", instead),
         ]
+        assert refused(kind, dead_letters=True) == [
+            "DeadLetters: goes with MaximumReceiveCount: else the queue's own redrive policy takes what "
+            "fails. Fix: set MaximumReceiveCount, or remove it"
+        ]
+        assert refused(kind, maximum_receive_count=3, dead_letters=False) == [
+            "MaximumReceiveCount: needs dead letters: what is given up is kept there. "
+            "Fix: set dead_letters: true, or remove it"
+        ]
+        for letters in (None, True, "log:"):
+            load(maximum_receive_count=3, dead_letters=letters).check(kind)
 
 
 @pytest.mark.parametrize("kind", [STREAM, DYNAMODB, KAFKA], ids=lambda kind: kind.name)

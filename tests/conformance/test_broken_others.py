@@ -11,6 +11,9 @@ from anyio import lowlevel
 
 from streamfn.ports import (
     Destination,
+    EventQueue,
+    EventShard,
+    EventSource,
     LeaseStore,
     LetterFetcher,
     LetterStore,
@@ -25,6 +28,7 @@ from streamfn.stores.memory import MemoryLeaseStore
 from streamfn.testing.clock import virtual_backend
 from streamfn.testing.conformance import (
     DestinationSuite,
+    EventQueueSuite,
     LeaseStoreSuite,
     LetterFetcherSuite,
     LetterStoreSuite,
@@ -177,6 +181,7 @@ SUITES: list[type] = [
     LeaseStoreSuite,
     LetterStoreSuite,
     LetterFetcherSuite,
+    EventQueueSuite,
 ]
 
 
@@ -203,6 +208,9 @@ def test_each_promise_of_the_ports_has_a_test() -> None:
         LeaseStore,
         LetterStore,
         LetterFetcher,
+        EventQueue,
+        EventSource,
+        EventShard,
     ]
     promised = {
         f"{port.__name__}.{name}" for port in ports for name in vars(port) if not name.startswith("_")

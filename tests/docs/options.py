@@ -20,6 +20,7 @@ BEYOND = frozenset(
     {
         "dead_letters",
         "filter",
+        "maximum_receive_count",
         "name",
         "on_position_lost",
         "ordering",
@@ -67,6 +68,8 @@ MEANING = {
     "revoke_grace": "Seconds that batches in flight have when their shard goes to another worker.",
     "retry_backoff": "`{First, Factor, Cap}`: seconds between tries of a stream.",
     "retry_delay": "Seconds until a failed message comes again. Else its visibility timeout decides.",
+    "maximum_receive_count": "Receives after which a message that fails is kept as a dead letter, and "
+    "removed. Else the queue's own redrive policy decides.",
     "dead_letters": "Every record given up is also kept there, whole, as a dead letter: a URI, or in Python "
     "a destination; `true`: `local:queue/dead-letters`. Else as the app has it.",
     "sequenced": "With ordering `key`: once a record of a key is given up, later records of that key are "

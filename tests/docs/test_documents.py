@@ -204,8 +204,8 @@ def test_every_option_on_aws_is_named(names: dict[str, object]) -> None:
     assert [name for name in names if f"`{name}`" not in AWS] == []
 
 
-CALLED = re.compile(r"(?:\b_?call|_write|stream|Settling)\(\s*(?:api, )?\"([A-Z]\w+)\"")
-ALLOWED_AS = {"HeadBucket": "ListBucket", "GetCallerIdentity": None}
+CALLED = re.compile(r"(?:\b_?call|_write|stream|Settling|partial)\(\s*(?:api, |api\.call, )?\"([A-Z]\w+)\"")
+ALLOWED_AS = {"HeadBucket": "ListBucket", "DeleteObjects": "DeleteObject", "GetCallerIdentity": None}
 """Calls whose action is called otherwise; None: everybody may make them."""
 
 

@@ -8,7 +8,7 @@ import pytest
 from streamfn import Batch
 from streamfn.testing.clock import clock
 from streamfn.testing.memory import MemoryQueue
-from tests.engine.conftest import Bench, Calls, raising
+from tests.engine.conftest import Bench, Calls, DeadLetters, raising
 
 pytestmark = pytest.mark.anyio
 
@@ -166,3 +166,21 @@ async def test_windows_gather_more_than_one_receive(bench: Bench) -> None:
         queue.put([b"value"] * 5)
         await queue.wait_empty()
     assert [len(batch) for batch in calls.ids] == [10]
+
+
+async def test_a_message_that_failed_often_enough_is_kept_as_a_dead_letter(bench: Bench) -> None:
+    queue, letters = MemoryQueue(visibility_timeout=30), DeadLetters()
+    queue.put([b'{"n": 1}', b'{"n": 2}'])
+    calls = Calls(raising())
+    async with bench.running(calls, queue, maximum_receive_count=3, dead_letters=letters, batch_size=1):
+        await queue.wait_empty()
+    assert len(calls.ids) == 6
+    assert sorted(letter["payload"]["Records"][0]["body"] for letter in letters.sent) == [
+        '{"n": 1}',
+        '{"n": 2}',
+    ]
+    for letter in letters.sent:
+        dead = letter["deadLetter"]
+        assert (dead["attempts"], dead["condition"]) == (3, "RetryAttemptsExhausted")
+        assert dead["error"]["type"] == "ValueError"
+        assert dead["error"]["message"] == f"bad record {dead['recordId']}"

@@ -1,0 +1,139 @@
+"""What all actions of `streamfn dlq` share: the store and the letters that are asked for, errors, signals."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import signal
+import time
+from contextlib import asynccontextmanager, contextmanager
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+import orjson
+
+from streamfn import plugins
+from streamfn.cli import logs
+from streamfn.cli.dlq_options import DEFAULT_STORE
+from streamfn.cli.filter import _text as text_of_pattern
+from streamfn.core.patterns import compile_rules
+from streamfn.errors import ConfigurationError, SourceError
+from streamfn.letters import Audit, Box, Selection, moment
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+
+SHOWN: Final = 20
+"""Problems that are told of one by one; the rest is a number."""
+
+_URI: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:")
+_PATIENCE: Final = 10.0
+
+
+def clock() -> float:
+    return time.time()  # noqa: TID251 - a root of its own
+
+
+def command(action: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
+    """An action of which disks and networks that fail are told in one line, as other errors are."""
+
+    @wraps(action)
+    def run(options: argparse.Namespace) -> int:
+        logs.configure("warning")
+        try:
+            return action(options)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise SourceError(str(error)) from error
+
+    return run
+
+
+def state_dir(options: argparse.Namespace) -> Path:
+    return Path(options.state_dir or ".streamfn")
+
+
+def store_and_rest(places: Sequence[str]) -> tuple[str, list[str]]:
+    """The store, which is a URI, and what stands behind it."""
+    if places and _URI.match(places[0]):
+        return places[0], list(places[1:])
+    return DEFAULT_STORE, list(places)
+
+
+@asynccontextmanager
+async def opened(options: argparse.Namespace, store: str) -> AsyncIterator[Box]:
+    """A store with the audit of the state directory. Raises ConfigurationError for one that cannot be."""
+    folder = state_dir(options)
+    letters = plugins.letters(store, {"state_dir": folder})
+    try:
+        async with Audit.at(folder, clock) as audit:
+            yield Box(letters, audit)
+    finally:
+        with anyio.move_on_after(_PATIENCE, shield=True):
+            await letters.close()
+
+
+def selection(options: argparse.Namespace, ids: Sequence[str]) -> Selection:
+    """Which letters are meant. Raises ConfigurationError, InvalidPattern."""
+    now = clock()
+    since, until = (
+        None if said is None else moment(said, now, name)
+        for name, said in (("--since", options.since), ("--until", options.until))
+    )
+    if since is not None and until is not None and since >= until:
+        raise ConfigurationError("nothing is between --since and --until", fix="exchange them")
+    return Selection(
+        frozenset(ids),
+        None if options.match is None else compile_rules(text_of_pattern(options.match)),
+        since,
+        until,
+        frozenset(options.error),
+        frozenset(options.condition),
+        options.mapping,
+        options.function,
+    )
+
+
+@contextmanager
+def stoppable() -> Iterator[tuple[anyio.Event, anyio.CancelScope]]:
+    """SIGINT and SIGTERM set the event; the second one cancels the scope, which is entered by this."""
+    stop = anyio.Event()
+    loop = asyncio.get_running_loop()
+    with anyio.CancelScope() as scope:
+
+        def hear() -> None:
+            if stop.is_set():
+                scope.cancel()
+            stop.set()
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, hear)
+        try:
+            yield stop, scope
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+
+
+def dumps(value: Any) -> str:
+    """One line of JSON, which any terminal takes: what is no Unicode is escaped."""
+    try:
+        return orjson.dumps(value).decode() + "\n"
+    except TypeError:
+        return json.dumps(value, separators=(",", ":")) + "\n"
+
+
+def age(at: float | None, now: float) -> str:
+    """How long ago, in one word."""
+    if at is None:
+        return "-"
+    seconds = max(0.0, now - at)
+    for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:,.0f} {unit}"
+    return f"{seconds:.0f} s"
