@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import sys
 import tempfile
-from contextlib import aclosing, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,9 +15,9 @@ import orjson
 
 from streamfn.cli import logs
 from streamfn.demo import dataset, flights, play
-from streamfn.demo.letters import letters
 from streamfn.demo.screen import Quiet, Screen
 from streamfn.errors import ConfigurationError
+from streamfn.local import LocalLetters
 from streamfn.local.schema import FILE
 
 if TYPE_CHECKING:
@@ -25,13 +25,10 @@ if TYPE_CHECKING:
 
 
 def demo(arguments: Sequence[str]) -> int:
-    """One demo, or the dead letters of an earlier one."""
+    """One demo."""
     options = _parser().parse_args(arguments)
     # Nearly ten thousand batches fail here, as they are meant to: only what is worse is logged.
     logs.configure("error")
-    if options.letters is not None:
-        asyncio.run(_print_letters(options.letters))
-        return 0
     screen: Screen = Quiet() if options.json else Screen()
     file, whole = options.file, False
     if file is None:
@@ -69,14 +66,12 @@ async def _perform(
 
 
 async def _first_letter(state_dir: Path) -> dict[str, Any] | None:
-    async with aclosing(letters(state_dir)) as found:
-        return await anext(found, None)
-
-
-async def _print_letters(state_dir: Path) -> None:
-    async with aclosing(letters(state_dir)) as found:
-        async for letter in found:
-            sys.stdout.write(orjson.dumps(letter).decode() + "\n")
+    store = LocalLetters(flights.DEAD_LETTERS, state_dir=state_dir)
+    try:
+        stored = await anext(aiter(store.scan()), None)
+    finally:
+        await store.close()
+    return None if stored is None else orjson.loads(stored.body)
 
 
 def _nothing(counts: play.Counts) -> None:
@@ -140,9 +135,6 @@ def _parser() -> argparse.ArgumentParser:
         "--keep", action="store_true", help="keep the state in a temporary folder, and name it"
     )
     parser.add_argument("--json", action="store_true", help="print the results as JSON, and nothing else")
-    parser.add_argument(
-        "--letters", type=Path, metavar="DIR", help="only print the dead letters of a demo that was kept"
-    )
     return parser
 
 

@@ -151,7 +151,7 @@ class Screen:
             self._say("streamfn demo --keep", indent=4)
         else:
             self._say(f"[dim]# the broker's file is kept in {folder}; all dead letters:[/]")
-        self._say(f"streamfn demo --letters {folder}", indent=4)
+        self._say(f"streamfn dlq stats {DEAD_LETTERS} --state-dir {folder}", indent=4)
         self._say("[dim]# the same app as a daemon, and records for it[/]")
         self._say("streamfn run streamfn.demo.flights:app", indent=4)
         self._say(f"streamfn put local:flights {_short(file)} --key carrier", indent=4)

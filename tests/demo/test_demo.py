@@ -100,9 +100,13 @@ def in_short(carriers: Sequence[Carrier]) -> list[dict[str, Any]]:
 
 
 def demo(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return streamfn("demo", *arguments, **variables)
+
+
+def streamfn(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     here = os.pathsep.join((str(ROOT), str(ROOT / "connectors")))
     return subprocess.run(
-        [sys.executable, "-m", "streamfn", "demo", *arguments],
+        [sys.executable, "-m", "streamfn", *arguments],
         env=os.environ | {"PYTHONPATH": here} | variables,
         capture_output=True,
         text=True,
@@ -129,7 +133,9 @@ def test_every_flight_is_accounted_for(few: Path, tmp_path: Path) -> None:
 def test_the_dead_letters_are_the_poison_and_nothing_else(few: Path, tmp_path: Path) -> None:
     state = str(tmp_path / "state")
     assert demo("--json", "--file", str(few), "--state-dir", state).returncode == 0
-    letters = [json.loads(line) for line in demo("--letters", state).stdout.splitlines()]
+    exported = streamfn("dlq", "export", flights.DEAD_LETTERS, "-", "--state-dir", state)
+    assert exported.returncode == 0
+    letters = [json.loads(line)["body"] for line in exported.stdout.splitlines()]
     dead = [flight for letter in letters for flight in flights.originals(letter)]
     poison = [row for row in rows(few) if row["arr_delay"] == "NA"]
     assert all(letter["requestContext"]["condition"] == "RetriesExhausted" for letter in letters)
@@ -146,7 +152,7 @@ def test_without_a_terminal_there_are_plain_lines(few: Path) -> None:
     assert "\x1b" not in done.stdout
     assert "written     500  resolved     500" in done.stdout
     assert "Every flight is accounted for" in done.stdout
-    assert "streamfn demo --letters DIR" in done.stdout
+    assert "streamfn dlq stats local:flights-dead --state-dir DIR" in done.stdout
 
 
 def test_a_state_that_is_there_already_is_refused(tmp_path: Path) -> None:
@@ -192,12 +198,6 @@ def test_a_damaged_cache_is_no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyP
     dataset.cached().parent.mkdir(parents=True)
     dataset.cached().write_bytes(b"half a file")
     assert not dataset.is_cached()
-
-
-def test_letters_of_no_demo(tmp_path: Path) -> None:
-    done = demo("--letters", str(tmp_path))
-    assert done.returncode == 2
-    assert "no demo was kept here" in done.stderr
 
 
 def test_sums_that_do_not_agree_are_said(capsys: pytest.CaptureFixture[str]) -> None:
