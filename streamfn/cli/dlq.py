@@ -18,7 +18,7 @@ import orjson
 from streamfn import plugins
 from streamfn.cli import logs
 from streamfn.cli.dlq_options import DEFAULT_STORE
-from streamfn.cli.filter import _text as text_of_pattern
+from streamfn.cli.filter import text_of_pattern
 from streamfn.core.patterns import compile_rules
 from streamfn.errors import ConfigurationError, SourceError
 from streamfn.letters import Audit, Box, Selection, moment

@@ -8,10 +8,11 @@ import shlex
 import socket
 import sys
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from streamfn.cli import CLEAN, CUT_OFF
+from streamfn.cli.control import NoWorker, ask
 from streamfn.cli.dlq import (
     SHOWN,
     clock,
@@ -30,6 +31,7 @@ from streamfn.letters import purge as purge_letters
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     import anyio
 
@@ -75,9 +77,20 @@ async def _redrive(options: argparse.Namespace, store: str, chosen: Selection, o
                 )
                 with _ending(redriving.report):
                     await redriving()
-            return await _ended(box, run, redriving.report, scope)
+            report = await _ended(box, run, redriving.report, scope)
         finally:
             await ends.close()
+    if run is not None:
+        _tell_workers(state_dir(options), report)
+    return report
+
+
+def _tell_workers(folder: Path, report: Report) -> None:
+    """Workers that have not served the events of these functions yet do so now."""
+    for target in report.targets:
+        if target.startswith("function:"):
+            with suppress(NoWorker):
+                ask(folder / "run", {"op": "events", "name": target.removeprefix("function:")})
 
 
 @command

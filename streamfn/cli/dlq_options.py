@@ -10,7 +10,10 @@ if TYPE_CHECKING:
     import argparse
 
 DEFAULT_STORE: Final = "local:queue/dead-letters"
-_STORE: Final = f"a URI, such as sqs://failed, kafka://host:9092/failed, s3://bucket/prefix ({DEFAULT_STORE})"
+_STORE: Final = (
+    "a URI, such as sqs://failed, kafka://host:9092/failed, s3://bucket/prefix, sequence:app.mapping "
+    f"({DEFAULT_STORE})"
+)
 
 
 def add_to(parser: argparse.ArgumentParser) -> None:

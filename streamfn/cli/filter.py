@@ -37,7 +37,7 @@ Event: TypeAlias = tuple[str, bytes, Any]
 
 def filter_lines(options: argparse.Namespace) -> int:
     """Prints the lines that match. 0: some do; 1: none; 2: the pattern or a line is not valid."""
-    trial = _trial(_text(options.pattern), options.source)
+    trial = _trial(text_of_pattern(options.pattern), options.source)
     events = matched = 0
     reasons: tuple[Reason, ...] = ()
     with opened(options.file) as source:
@@ -166,7 +166,7 @@ def _unpacked(text: str) -> Any:
     return decoded(b64decode(text, validate=True), orjson.loads)
 
 
-def _text(pattern: str) -> str:
+def text_of_pattern(pattern: str) -> str:
     """The pattern itself, or what stands in the file behind an @."""
     if not pattern.startswith("@"):
         return pattern

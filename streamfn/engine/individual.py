@@ -6,11 +6,12 @@ import asyncio
 from typing import TYPE_CHECKING, cast
 
 from streamfn.core.events import FRESH, EventRecord, History
+from streamfn.core.outcomes import Cause
 from streamfn.core.policies import Ordering
 from streamfn.core.records import Batch
 from streamfn.engine.signal import Signal
 from streamfn.errors import SourceError
-from streamfn.telemetry import SettlementFailed
+from streamfn.telemetry import BatchRetried, SettlementFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -210,7 +211,9 @@ class Asynchronous(Individual):
             await self._acked.wait()
 
     async def _gives_back(self, part: Batch, delay: float) -> bool:
-        history = History(part.attempt, part.throttles, part.failure)
+        # What ended its process is delivered alone from now on: it shall not end others' deliveries again.
+        suspect = part.suspect and part.failure is not None and part.failure.cause is Cause.CRASH
+        history = History(part.attempt, part.throttles, part.failure, suspect)
         events = [cast("EventRecord", record) for record in part]
         for event in events:
             event.history = history
@@ -220,6 +223,9 @@ class Asynchronous(Individual):
                 await self._events.remember(events, delay)
             except (OSError, SourceError) as error:
                 self._report("release", error)
+        self._telemetry.emit(
+            BatchRetried(self._plan.name, self._shard.id, len(events), 1, part.attempt, delay)
+        )
         return True
 
     async def expose(self, batch: Batch) -> None:

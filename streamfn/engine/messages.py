@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -110,7 +111,18 @@ def _payloads(batch: Batch) -> list[tuple[Record, Any]]:
 
 
 def _dumps(document: object) -> bytes:
-    return orjson.dumps(document, default=str)
+    try:
+        return orjson.dumps(document, default=str)
+    except TypeError:
+        # A key that is no text stands in the event. The envelope of a letter has it whole.
+        text = json.dumps(document, default=_as_text, ensure_ascii=False, separators=(",", ":"))
+        return text.encode("utf-8", "replace")
+
+
+def _as_text(value: object) -> str:
+    if isinstance(value, orjson.Fragment):
+        raise TypeError("JSON that is written already cannot be mended")
+    return str(value)
 
 
 def _text(value: object) -> str:

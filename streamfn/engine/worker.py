@@ -376,13 +376,16 @@ class Worker:
                 self._poller.begins()
             context = self._context(taken)
             try:
-                decision = await self._invoke(replace(taken, suspect=True) if suspect else taken, context)
+                batch = replace(taken, suspect=True) if suspect else taken
+                decision, outcome = await self._invoke(batch, context)
             finally:
                 if context.stuck is None:
                     self._pool.release()
                 else:
                     self._pool.release_after(context.stuck)
                     self._telemetry.emit(FunctionStuck(self._plan.function.name, self._plan.function.timeout))
+            if outcome is not None and decision.done and self._router.tells_of_success:
+                await self._router.succeeded(taken, outcome, context)
             await self._carry_out(lanes, taken, decision, context)
         finally:
             self.in_flight -= len(taken)
@@ -408,18 +411,18 @@ class Worker:
             return Refused(Condition.RECURSIVE_INVOCATION)
         return None
 
-    async def _invoke(self, batch: Batch, context: Context) -> Decision:
+    async def _invoke(self, batch: Batch, context: Context) -> tuple[Decision, Outcome | None]:
         gone: tuple[Discard, ...] = ()
         if self._router.sequencer is None:
             live, gone = self._screen(batch)
         else:
             live, waits = await self._admit(self._router.sequencer, batch, context)
             if waits is not None:
-                return waits
+                return waits, None
         if live is None:
-            return Decision(discard=gone)
+            return Decision(discard=gone), None
         if self._poller is not None and (loops := looping(live, self._plan.function.arn)):
-            return self._stop_loops(live, loops, gone)
+            return self._stop_loops(live, loops, gone), None
         begun = self._now()
         if self._settler.died(live):
             outcome: Outcome = _DIED
@@ -442,9 +445,7 @@ class Worker:
                 outcome,
             )
         )
-        if decision.done and self._router.tells_of_success:
-            await self._router.succeeded(live, outcome, context)
-        return decision if not gone else replace(decision, discard=(*gone, *decision.discard))
+        return replace(decision, discard=(*gone, *decision.discard)) if gone else decision, outcome
 
     def _screen(self, batch: Batch) -> tuple[Batch | None, tuple[Discard, ...]]:
         return screen(batch, self._plan.delivery, self._plan.batching.payload_limit, self._clock())

@@ -32,6 +32,14 @@ class Countable(Protocol):
         """How many there are now."""
 
 
+@runtime_checkable
+class Partial(Protocol):
+    """A store of which a scan may show a part, until that is removed."""
+
+    saw_all: bool
+    """Whether the last scan has shown all there was."""
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """A letter of a store."""
@@ -88,6 +96,11 @@ class Box:
                         break
             if chunk:
                 yield await self._found([*chunk.values()])
+
+    @property
+    def saw_all(self) -> bool:
+        """Whether nothing was kept back from the last look."""
+        return not isinstance(self.store, Partial) or self.store.saw_all
 
     async def count(self) -> int | None:
         """How many letters there are now; None where the store does not tell."""

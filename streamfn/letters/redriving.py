@@ -72,23 +72,35 @@ class Redrive:
         as sent was sent, and up to a batch more.
         """
         report = self.report
-        missing = set(self.selection.ids)
-        size = CHUNK if self.rate is None else max(1, min(CHUNK, int(self.rate)))
-        async with aclosing(self.box.letters(self.selection, size)) as chunks:
-            async for chunk in chunks:
-                missing.difference_update(found.stored.id for found in chunk)
-                if self.run is not None and report.run is None:
-                    await self.box.audit.begin(self.run)
-                    report.run = self.run.id
-                await self._go(chunk)
-                self.tell(report)
-                if self.stop.is_set() or self._room() <= 0:
-                    break
-            else:
-                report.unknown = sorted(missing)
+        seen: set[str] = set()
+        all_of_it = True
+        while True:
+            before = report.fates[Fate.SENT]
+            all_of_it = await self._pass(seen)
+            # What a store keeps back it shows when what it has shown is out.
+            if not all_of_it or self.box.saw_all or self.run is None or report.fates[Fate.SENT] == before:
+                break
+        if all_of_it:
+            report.unknown = sorted(self.selection.ids - seen)
         report.stopped = self.stop.is_set()
         report.newer = self.box.newer
         return report
+
+    async def _pass(self, seen: set[str]) -> bool:
+        """Redrives what the store shows and was not seen before; whether it came to the end."""
+        size = CHUNK if self.rate is None else max(1, min(CHUNK, int(self.rate)))
+        async with aclosing(self.box.letters(self.selection, size)) as chunks:
+            async for shown in chunks:
+                chunk = [found for found in shown if found.stored.id not in seen]
+                seen.update(found.stored.id for found in chunk)
+                if chunk and self.run is not None and self.report.run is None:
+                    await self.box.audit.begin(self.run)
+                    self.report.run = self.run.id
+                await self._go(chunk)
+                self.tell(self.report)
+                if self.stop.is_set() or self._room() <= 0:
+                    return False
+        return True
 
     async def _go(self, chunk: Sequence[Found]) -> None:
         room = self._room()

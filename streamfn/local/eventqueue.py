@@ -176,12 +176,18 @@ def release(
 def remember(
     transaction: Transaction, queue: Queue, records: Sequence[EventRecord], delay: float, now: float
 ) -> None:
-    """Gives events back with their histories; nothing of how they were in hand stays."""
+    """Gives events back with their histories; of how they were in hand stays only what these say."""
     transaction.connection.executemany(
-        "UPDATE messages SET visible_at = ?, receipt = NULL, reader = NULL, receive_count = 0, note = ? "
+        "UPDATE messages SET visible_at = ?, receipt = NULL, reader = NULL, receive_count = ?, note = ? "
         "WHERE id = ? AND receipt = ?",
         [
-            (now + delay, _note(record.history), record.receipt.id, record.receipt.number)
+            (
+                now + delay,
+                _SUSPICIOUS if record.history.suspect else 0,
+                _note(record.history),
+                record.receipt.id,
+                record.receipt.number,
+            )
             for record in records
         ],
     )

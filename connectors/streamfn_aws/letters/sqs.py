@@ -56,7 +56,8 @@ class SqsLetters:
     were looked at too often. `wait_time_seconds`: how long each receive waits; twice nothing is the end.
 
     A scan has 100,000 letters in hand at most. Of a FIFO queue it sees what SQS hands out, which of a group
-    with messages in hand is no more until those are removed. What it could not see is told of in the log.
+    with messages in hand is no more until those are removed: a redrive looks again then. What a scan could
+    not see is told of in the log.
 
     Letters that came by a topic of SNS are seen as they were before that: see `letters.notifications`.
     """
@@ -76,6 +77,8 @@ class SqsLetters:
         self._wait = int(within("wait_time_seconds", wait_time_seconds, 0, 20))
         self._asked = Asked(Connection.of(connection, self._resource.region), "sqs", self.name)
         self._queue: Queue | None = None
+        self.saw_all = True
+        """Whether the last scan has shown all there was."""
         self._held: dict[str, str] = {}
         """What was received and is neither removed nor given back: the receipts, the newest of each."""
 
@@ -97,12 +100,14 @@ class SqsLetters:
 
     async def scan(self) -> AsyncIterator[Stored]:
         """All letters, each once; with a standard queue in no order. Raises SourceError."""
+        self.saw_all = True
         api, queue = await self._found()
         await self._give_back(api, queue)
         seen: set[str] = set()
         at_once, empty = 1, 0
         while empty < _EMPTY:
             if len(self._held) >= MOST:
+                self.saw_all = False
                 _tell_unseen(self.name, f"{len(self._held)} letters are in hand, of which SQS allows no more")
                 return
             received = await self._receive(api, queue, at_once)
@@ -217,6 +222,7 @@ class SqsLetters:
             answer = await patiently(partial(api.call, "GetQueueAttributes", asked))
         left = int(answer["Attributes"]["ApproximateNumberOfMessages"])
         if left:
+            self.saw_all = False
             _tell_unseen(self.name, f"some {left} letters wait behind those of their groups that are in hand")
 
 

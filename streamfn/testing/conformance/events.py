@@ -486,10 +486,11 @@ class EventSettlingSuite(EventTakingSuite):
         async with self.reader(harness) as shard, harness.within(self.features.patience):
             (record,) = await self.take(harness, shard, 1)
             assert (of(record).suspect, of(record).died, record.attempt) == (True, True, 0)
-            record.history = History(1, 0, Failed("Runtime.ExitError", "", (), Cause.CRASH))
-            await shard.remember([record], 0.0)
-            (record,) = await self.take(harness, shard, 1)
-            assert (of(record).suspect, of(record).died, record.attempt) == (False, False, 1)
+            for suspect in (True, False):
+                record.history = History(1, 0, Failed("Runtime.ExitError", "", (), Cause.CRASH), suspect)
+                await shard.remember([record], 0.0)
+                (record,) = await self.take(harness, shard, 1)
+                assert (of(record).suspect, of(record).died, record.attempt) == (suspect, False, 1)
             await shard.ack([record])
 
     async def test_what_is_exposed_and_given_back_did_not_die(self, harness: EventQueueHarness) -> None:

@@ -140,7 +140,8 @@ class MemoryEventShard:
     async def remember(self, records: Sequence[EventRecord], delay: float) -> None:
         await self._begin("remember")
         for kept, record in self._current(records):
-            kept.history, kept.receives = _written(record.history), 0
+            kept.history = _written(record.history)
+            kept.receives = _SUSPICIOUS if record.history.suspect else 0
             self._comes_again(kept, delay)
         self._end("remember")
 
@@ -333,10 +334,6 @@ class MemoryEvents:
     async def wait_empty(self) -> None:
         """Returns when every event is done: processed, or in its destination."""
         await self.changed.until(lambda: not len(self))
-
-    async def wait_events(self, events: int) -> None:
-        """Returns when at least so many are not done, in hand or not."""
-        await self.changed.until(lambda: len(self) >= events)
 
     # ---------------------------------------------------------------------------- for readers
 
