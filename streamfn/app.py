@@ -333,11 +333,11 @@ class App:
             await self._invoker.serve([function])
 
     async def _serve_events(self, invoker: Invoker, plans: Sequence[MappingPlan]) -> None:
-        """Functions whose events are asked for; where any may wait, all functions."""
+        """Functions whose events are asked for; where any may wait, or come from other processes, all."""
         for plan in plans:
             await invoker.serve(planning.functions_of(plan))
         await invoker.serve(self.event_invoke_configs)
-        if self._events().in_use:
+        if self._events().in_use or any(map(planning.is_local, plans)):
             await invoker.serve(self.functions, asked=False)
 
     async def _add_events(self, function: str) -> Sequence[str]:

@@ -179,7 +179,6 @@ def sequence_plan(setting: Setting, plan: MappingPlan) -> MappingPlan | None:
         parallelization_factor=1,
         concurrency=plan.runners,
         filter=None,
-        on_failure=None,
         dead_letters=None,
     )
 
@@ -237,6 +236,11 @@ def destinations_of(plan: MappingPlan) -> list[Destination]:
     """All destinations of a plan, to be closed in the end."""
     ends = (plan.on_success, plan.on_failure, plan.dead_letter_queue, plan.dead_letters)
     return [end for end in ends if end is not None]
+
+
+def is_local(plan: MappingPlan) -> bool:
+    """Whether the broker of the state directory is used, which others may use as well."""
+    return any(end.name.startswith("local:") for end in (plan.source, *destinations_of(plan)))
 
 
 def functions_of(plan: MappingPlan) -> list[str]:

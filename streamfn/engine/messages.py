@@ -10,7 +10,7 @@ import orjson
 
 from streamfn.core import envelopes, invocations
 from streamfn.core.envelopes import FailureFormat, Invocation
-from streamfn.core.letters import letter
+from streamfn.core.letters import given_up_again, letter
 from streamfn.core.lineage import TRACE_HEADER
 from streamfn.core.outcomes import Succeeded
 from streamfn.ports import Message
@@ -34,6 +34,8 @@ class Messages:
         self, style: FailureFormat, shard: str, discard: Discard, context: Context, at: float
     ) -> list[Message]:
         """For an on-failure destination."""
+        if self._plan.sequences is not None and self._asynchronous:
+            return self._of_redriven(style, shard, discard, at)
         call = self._invocation(context, at)
         if self._asynchronous:
             return [
@@ -49,6 +51,27 @@ class Messages:
             Message(_dumps(document), key, name=envelopes.s3_key(self._plan.id, shard, at, str(uuid4())))
             for key, document in zip(keys, documents, strict=True)
         ]
+
+    def _of_redriven(self, style: FailureFormat, shard: str, discard: Discard, at: float) -> list[Message]:
+        """Of a sequence that was opened again: what is told of a stream's records, out of their letters."""
+        messages = []
+        for record in discard.batch.records:
+            document = given_up_again(orjson.loads(record.value or b"{}"), discard, at)
+            dead = document.pop("deadLetter")
+            if style is not FailureFormat.RECORD:
+                document["requestContext"] |= {
+                    "functionArn": self._plan.function.arn,
+                    "condition": dead["condition"],
+                }
+                payload = document.pop("payload")
+                if style is FailureFormat.PAYLOAD:
+                    document["payload"] = _text(payload)
+                else:
+                    document.pop("responsePayload", None)
+            key = record.key if style is FailureFormat.RECORD else None
+            name = envelopes.s3_key(self._plan.id, shard, at, str(uuid4()))
+            messages.append(Message(_dumps(document), key, name=name))
+        return messages
 
     def of_success(self, batch: Batch, outcome: Outcome, context: Context, at: float) -> list[Message]:
         """For an on-success destination."""

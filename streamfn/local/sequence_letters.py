@@ -14,7 +14,7 @@ from streamfn.errors import ConfigurationError
 from streamfn.local import queues
 from streamfn.local.broker import Broker
 from streamfn.local.naming import state_of
-from streamfn.local.schema import unpack_text
+from streamfn.local.schema import PER_PARENT, unpack_text
 from streamfn.local.sequences import give_up, queue_of, reopen
 
 if TYPE_CHECKING:
@@ -105,7 +105,6 @@ def _heads(connection: sqlite3.Connection, queue: Queue, after: int) -> list[Any
         "SELECT id, message_id, key, sent_at, value, "
         "(SELECT count(*) - 1 FROM messages AS others "
         " WHERE others.queue = head.queue AND others.fifo = 1 AND others.key = head.key) "
-        "FROM messages AS head WHERE queue = ? AND fifo = 1 AND id > ? AND visible_at = ? "
-        "ORDER BY id LIMIT ?",
-        (queue.id, after, inf, _PAGE),
+        "FROM messages AS head WHERE id > ? AND id < ? AND visible_at = ? ORDER BY id LIMIT ?",
+        (max(after, queue.id * PER_PARENT), (queue.id + 1) * PER_PARENT, inf, _PAGE),
     ).fetchall()
