@@ -458,7 +458,14 @@ class App:
         return plan
 
     def _setting(self) -> Setting:
-        return Setting(self.name, self.state_dir, self._clock, self.functions, self.dead_letters)
+        return Setting(
+            self.name,
+            self.state_dir,
+            self._clock,
+            self.functions,
+            self.dead_letters,
+            own_queue=self._event_queue is not None,
+        )
 
     def _mapping(self, plan: MappingPlan) -> engine.Mapping:
         return engine.Mapping(

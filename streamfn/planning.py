@@ -50,6 +50,9 @@ class Setting:
     dead_letters: Any = None
     """Whether records that are given up are kept whole, and where: True, False, a URI, a Destination."""
 
+    own_queue: bool = False
+    """Events are kept elsewhere than in the state directory."""
+
     def function(self, name: str, where: str = "") -> FunctionSpec:
         """A function by its name. Raises ConfigurationError where there is none."""
         function = self.functions.get(name)
@@ -89,6 +92,12 @@ def destination_of(setting: Setting, given: Destination | str | bool | None) -> 
         return given
     if given.startswith(FUNCTION):
         setting.function(given.removeprefix(FUNCTION).partition(":")[0])
+        if setting.own_queue:
+            raise ConfigurationError(
+                f"{given} invokes through the event queue of the state directory, and this app has another",
+                field="Destination",
+                fix="leave event_queue out, or call app.enqueue in the function",
+            )
     return plugins.destination(given, {"state_dir": setting.state_dir})
 
 
@@ -121,8 +130,9 @@ def mapping_plan(setting: Setting, mapping: EventSourceMapping) -> MappingPlan:
                 fix="set dead_letters: true for the mapping, or remove Sequenced",
             )
         letters = letters or destination_of(setting, DEAD_LETTERS)
-        group = mapping.subscription(setting.app).group
-        sequences = LocalSequences(setting.state_dir, setting.clock, group, mapping.sequenced_limit)
+        # Not by consumer group: two mappings may have the same.
+        owner, limit = f"{setting.app}.{mapping.name}", mapping.sequenced_limit
+        sequences = LocalSequences(setting.state_dir, setting.clock, owner, limit)
     for end in (destination, letters):
         if end is not None and end.name == source.name:
             # Developer Guide: kafka-on-failure-destination. Elsewhere failures would go in circles too.
@@ -166,7 +176,7 @@ def sequence_plan(setting: Setting, plan: MappingPlan) -> MappingPlan | None:
         plan,
         name=name,
         id=mapping_id(setting.app, name),
-        source=opened_sequences(setting.state_dir, setting.clock, plan.subscription.group),
+        source=opened_sequences(setting.state_dir, setting.clock, f"{setting.app}.{plan.name}"),
         delivery=replace(
             plan.delivery,
             ordering=Ordering.NONE,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, cast
 
+import anyio
+
 from streamfn.core.events import FRESH, EventRecord, History
 from streamfn.core.outcomes import Cause
 from streamfn.core.policies import Ordering
@@ -140,12 +142,13 @@ class Individual:
     async def _release(self, records: Sequence[Record], delay: float | None) -> None:
         if not records:
             return
-        self._let_go(records)
         async with self._hiding:
             try:
                 await self._shard.release(records, delay)
             except (OSError, SourceError) as error:
                 self._report("release", error)
+            # Not before: what is cut off here is released when this closes.
+            self._let_go(records)
 
     def _let_go(self, records: Sequence[Record]) -> None:
         for record in records:
@@ -217,12 +220,14 @@ class Asynchronous(Individual):
         events = [cast("EventRecord", record) for record in part]
         for event in events:
             event.history = history
-        self._let_go(events)
         async with self._hiding:
-            try:
-                await self._events.remember(events, delay)
-            except (OSError, SourceError) as error:
-                self._report("release", error)
+            # It was an attempt, also where this is cut off just now. Later than that they come anyway.
+            with anyio.move_on_after(self._shard.visibility_timeout, shield=True):
+                try:
+                    await self._events.remember(events, delay)
+                except (OSError, SourceError) as error:
+                    self._report("release", error)
+            self._let_go(events)
         self._telemetry.emit(
             BatchRetried(self._plan.name, self._shard.id, len(events), 1, part.attempt, delay)
         )

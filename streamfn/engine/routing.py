@@ -77,7 +77,8 @@ class Router:
         if plan.sequences is not None:
             # Of a sequence that was opened again, what is given up stays in its place.
             keep = await self.sequencer.bury(shard, discard, context) if self.sequencer else None
-            taken.append(plan.sequences.name)
+            if keep is None or len(keep.batch) < len(discard.batch):
+                taken.append(plan.sequences.name)
         if (
             keep is not None
             and (destination := plan.dead_letters) is not None

@@ -10,6 +10,7 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias, cast
 
+import anyio
 import orjson
 
 from streamfn.core.delivery import Decision, Discard
@@ -173,10 +174,12 @@ class Reopened(Asynchronous):
         (record,) = discard.batch
         event = cast("EventRecord", record)
         letter = given_up_again(orjson.loads(event.value), discard, self._clock())
-        self._let_go([event])
         async with self._hiding:
-            try:
-                await self._events.bury(event, orjson.dumps(letter))
-            except (OSError, SourceError) as error:
-                # It comes again when its visibility timeout is over, and keeps its place.
-                self._report("bury", error)
+            # It was given up, also where this is cut off just now.
+            with anyio.move_on_after(5, shield=True):
+                try:
+                    await self._events.bury(event, orjson.dumps(letter))
+                except (OSError, SourceError) as error:
+                    # It comes again when its visibility timeout is over, and keeps its place.
+                    self._report("bury", error)
+            self._let_go([event])

@@ -81,16 +81,17 @@ def dead_readers(connection: sqlite3.Connection, queue: Queue) -> list[int]:
 def inherit(transaction: Transaction, queue: Queue, readers: Sequence[int], now: float) -> None:
     """Lets what dead readers had in hand be taken again at once."""
     connection = transaction.connection
+    groups: set[bytes | None] = set()
     for reader in readers:
-        connection.execute(
+        rows = connection.execute(
             "UPDATE messages SET visible_at = ?1, receipt = NULL, reader = NULL "
-            "WHERE queue = ?2 AND fifo = ?3 AND visible_at > ?1 AND receipt IS NOT NULL AND reader = ?4",
+            "WHERE queue = ?2 AND fifo = ?3 AND visible_at > ?1 AND receipt IS NOT NULL AND reader = ?4 "
+            "RETURNING key",
             (now, queue.id, queue.fifo, reader),
         )
+        groups.update(key for (key,) in rows.fetchall())
         connection.execute("DELETE FROM readers WHERE id = ?", (reader,))
-    if queue.fifo:
-        groups = connection.execute("SELECT key FROM message_groups WHERE queue = ?", (queue.id,)).fetchall()
-        refresh(connection, queue, {group for (group,) in groups})
+    refresh(connection, queue, groups)
     changed(transaction, queue, 0)
 
 

@@ -27,7 +27,7 @@ _PAGE: Final = 500
 
 
 class SequenceLetters:
-    """A LetterStore over the sequences of a mapping: `sequence:GROUP`, its consumer group, or `app.mapping`.
+    """A LetterStore over the sequences of a mapping: `sequence:APP.MAPPING`.
 
     To remove a letter gives up its record alone: what waits behind it goes on. `reopen` delivers the record
     once more first.
@@ -35,12 +35,10 @@ class SequenceLetters:
 
     removes = True
 
-    def __init__(self, group: str, **options: object) -> None:
-        if not group:
-            raise ConfigurationError(
-                "names no mapping", field="Store", fix="write sequence:APP.MAPPING, the consumer group"
-            )
-        self._group = group
+    def __init__(self, mapping: str, **options: object) -> None:
+        if not mapping:
+            raise ConfigurationError("names no mapping", field="Store", fix="write sequence:APP.MAPPING")
+        self._mapping = mapping
         self._path, self._clock = state_of(options)
         self._opening = anyio.Lock()
         self._resources = AsyncExitStack()
@@ -48,15 +46,15 @@ class SequenceLetters:
 
     @classmethod
     def from_uri(cls, uri: str, options: Mapping[str, object]) -> Self:
-        """`sequence:GROUP`. Raises ConfigurationError naming the fix."""
+        """`sequence:APP.MAPPING`. Raises ConfigurationError naming the fix."""
         return cls(uri.partition(":")[2], **options)
 
     @property
     def name(self) -> str:
-        return f"sequence:{self._group}"
+        return f"sequence:{self._mapping}"
 
     async def scan(self) -> AsyncIterator[Stored]:
-        """Raises ConfigurationError where no sequenced mapping of that group has been here."""
+        """Raises ConfigurationError where no sequenced mapping of that name has been here."""
         broker, queue = await self._open()
         after = 0
         while page := await broker.database.read(partial(_heads, queue=queue, after=after)):
@@ -92,7 +90,7 @@ class SequenceLetters:
                 shared = Broker.shared(self._path, clock=self._clock)
                 self._broker = await self._resources.enter_async_context(shared)
             broker = self._broker
-        name = queue_of(self._group)
+        name = queue_of(self._mapping)
         if broker is not None:
             queue = await broker.database.read(lambda connection: queues.find(connection, name))
             if queue is not None:

@@ -35,14 +35,14 @@ _PREFIX: Final = "sequence/"
 _STROKE: Final = "/"
 
 
-def queue_of(group: str) -> str:
-    """The name of the queue that holds the sequences of a consumer group: no `local:` URI can name it."""
-    return f"{_PREFIX}{group}.fifo"
+def queue_of(mapping: str) -> str:
+    """The name of the queue that holds the sequences of `app.mapping`: no `local:` URI can name it."""
+    return f"{_PREFIX}{mapping}.fifo"
 
 
-def opened_sequences(state_dir: Path, clock: Clock, group: str) -> LocalEventSource:
+def opened_sequences(state_dir: Path, clock: Clock, mapping: str) -> LocalEventSource:
     """What is in sequences that were opened again: the events of letters, one of each key at a time."""
-    return LocalEventSource(state_dir / FILE, clock, f"sequence:{group}", queue_of(group), _event_of)
+    return LocalEventSource(state_dir / FILE, clock, f"sequence:{mapping}", queue_of(mapping), _event_of)
 
 
 def _event_of(letter: bytes) -> Any:
@@ -52,17 +52,17 @@ def _event_of(letter: bytes) -> Any:
 class LocalSequences:
     """The sequences of one mapping, for all processes of one state directory."""
 
-    def __init__(self, state_dir: Path, clock: Clock, group: str, limit: int) -> None:
+    def __init__(self, state_dir: Path, clock: Clock, mapping: str, limit: int) -> None:
         self._path = state_dir / FILE
         self._clock = clock
-        self._group = group
+        self._mapping = mapping
         self._limit = limit
         self._blocked: set[str] = set()
         self._opened: tuple[Broker, Queue] | None = None
 
     @property
     def name(self) -> str:
-        return f"sequence:{self._group}"
+        return f"sequence:{self._mapping}"
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
@@ -70,7 +70,7 @@ class LocalSequences:
         async with Broker.shared(self._path, clock=self._clock) as broker:
             now = self._clock()
             queue = await broker.database.write(
-                lambda transaction: queues.ensure(transaction, queue_of(self._group), QueueOptions(), now)
+                lambda transaction: queues.ensure(transaction, queue_of(self._mapping), QueueOptions(), now)
             )
             self._opened = broker, queue
             try:

@@ -10,7 +10,7 @@ import orjson
 
 from streamfn.core.events import InvocationShape
 from streamfn.core.letters import Stored, read_letter
-from streamfn.core.outcomes import Failed, Outcome, Succeeded
+from streamfn.core.outcomes import Outcome, Succeeded
 from streamfn.core.records import StreamRecord
 from streamfn.runtimes.inline import prepare
 
@@ -41,7 +41,8 @@ def prepare_letter(spec: FunctionSpec, ordering: Ordering) -> Call:
     async def answered(batch: Batch, context: Context) -> Outcome:
         outcome = await call(_unpacked(batch) if takes_records else batch, context)
         if isinstance(outcome, Succeeded) and outcome.failed:
-            return outcome.error or Failed("Exception", "the function reported the record as failed")
+            # It was named as a record of its own source.
+            return replace(outcome, failed=frozenset({batch[0].id}))
         return outcome
 
     return answered

@@ -135,6 +135,11 @@ def test_a_letter_that_is_given_up_again_says_so_and_counts_unless_it_was_only_p
     assert (read.error_type, read.at, read.request_id) == ("ValueError", 1573755400.0, "7f2c")
     assert again["deadLetter"]["error"]["stackTrace"] == ["  File …"]
     assert again["requestContext"]["condition"] == "RetriesExhausted"
+    assert again["responseContext"] == {
+        "statusCode": 200,
+        "executedVersion": "$LATEST",
+        "functionError": "Unhandled",
+    }
     assert read.contents() == found(first).contents()
 
 

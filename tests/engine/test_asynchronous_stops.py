@@ -8,6 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
+from streamfn.telemetry import BatchRetried
 from streamfn.testing.clock import clock
 from tests.engine.asynchronous import Events, Invoked, failing
 
@@ -117,4 +118,7 @@ async def test_it_is_counted(events: Events) -> None:
     assert (status.name, status.function, status.source) == ("f:$LATEST", "f", "events:f")
     assert status.counters["InvokedEventCount"] == 3
     assert status.counters["InvokeErrorCount"] == 2
+    assert status.counters["Retries"] == 1
     assert status.counters["AsyncEventsDropped"] == 1
+    (retried,) = events.seen.of(BatchRetried)
+    assert (retried.attempt, retried.delay) == (1, 60.0)

@@ -105,9 +105,9 @@ async def test_failures_that_go_round_are_stopped(app: App) -> None:
 
 
 async def test_apps_share_the_events_of_a_state_directory(app: App, tmp_path: Path) -> None:
-    g, stuck = Invoked(), Invoked(lambda _: anyio.sleep_forever())
+    g, stuck = Invoked(lambda _: anyio.sleep(0.01)), Invoked(lambda _: anyio.sleep_forever())
     app.function(name="f")(Invoked())
-    app.function(name="g")(g)
+    app.function(name="g", reserved_concurrency=1)(g)
     app.event_invoke_config("f", OnSuccess="function:g")
     other = App(name="other", state_dir=tmp_path)
     other.function(name="g", reserved_concurrency=1)(stuck)

@@ -13,6 +13,7 @@ import pytest
 from streamfn.core.lineage import TRACE_HEADER
 from streamfn.local import Broker, admin
 from streamfn.local.schema import FILE
+from streamfn.planning import UNRESERVED_CONCURRENCY
 from streamfn.telemetry import DestinationDeliveryFailed, RecordsDiscarded
 from streamfn.testing import MemoryDestination
 from streamfn.testing.clock import clock
@@ -199,6 +200,24 @@ async def test_a_success_that_is_not_taken_is_counted_and_is_no_failure(
         assert "AsyncEventsDropped" not in app.counters.of(MAPPING)
     assert len(f.at) == 1
     assert events.failures.messages == []
+
+
+async def test_successes_that_are_not_taken_keep_no_places_that_functions_share(events: Events) -> None:
+    events.successes.faults.down = True
+    f, g = Invoked(), Invoked()
+    app = events.declare(f, OnSuccess=events.successes, WhenDestinationFails="block")
+    app.function(name="g")(g)
+    async with app:
+        for number in range(UNRESERVED_CONCURRENCY):
+            await app.enqueue("f", number)
+        await anyio.sleep(60)
+        assert len(f.at) == len(events.queue) == UNRESERVED_CONCURRENCY
+        await app.enqueue("g", 1)
+        await anyio.sleep(1)
+        assert g.events == [1]
+        events.successes.faults.down = False
+        await events.queue.wait_empty()
+    assert len(events.successes.messages) == UNRESERVED_CONCURRENCY
 
 
 async def test_a_function_that_blocks_sends_until_it_is_taken(events: Events, tmp_path: Path) -> None:

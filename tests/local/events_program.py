@@ -3,8 +3,8 @@
 python events_program.py STATE_DIR LOG ROLE
 
 It appends a line to LOG for each event that was accepted (`took KIND ID`), after `enqueue` has returned, and
-for each that was processed (`done PID ID`). Roles: `enqueue` does so without end, `work` only processes, until
-SIGTERM.
+for each that was processed (`done PID ID`). Roles: `enqueue` does so without end, `work` only processes.
+SIGTERM ends it.
 """
 
 from __future__ import annotations
@@ -53,10 +53,9 @@ def main(state: Path, log: Path, role: str) -> None:
         return str(context.aws_request_id)
 
     options: dict[str, Any] = {"MaximumRetryAttempts": 1, "RetryDelays": [0.1]}
-    app.event_invoke_config("work", OnFailure="local:queue/failures", **options)
-    app.event_invoke_config(
-        "told", OnSuccess="local:queue/successes", OnFailure="local:queue/failures", **options
-    )
+    options["OnFailure"] = "local:queue/failures"
+    app.event_invoke_config("work", **options)
+    app.event_invoke_config("told", OnSuccess="local:queue/successes", **options)
 
     async def enqueue(kind: str) -> None:
         while True:

@@ -1,21 +1,21 @@
-"""Real processes on the event queue, and many of them are killed: what was accepted is processed, or is in its
-destination.
-"""
+"""Real processes on the event queue, many of them killed: what was taken is processed, or in its end."""
 
 from __future__ import annotations
 
 import json
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from streamfn.local import Broker, LocalEvents, admin
@@ -58,6 +58,12 @@ class Bench:
         found = (line.split() for line in self.log.read_text().splitlines())
         return [words[1:] for words in found if words[:1] == [word]]
 
+    def has_grown(self, size: int) -> bool:
+        return self.log.stat().st_size > size
+
+    def is_over(self, process: subprocess.Popen[bytes]) -> bool:
+        return process.poll() is not None or self.waiting() == 0
+
     def took(self, *kinds: str) -> set[str]:
         return {name for kind, name in self.lines("took") if kind in kinds}
 
@@ -72,18 +78,21 @@ class Bench:
             found = [json.loads(m.value) for m in await admin.peek(broker, queue, limit=1_000_000)]
         return {record["requestContext"]["requestId"]: record for record in found}
 
-    async def waiting(self) -> int:
+    def waiting(self) -> int:
         """Events that are not done."""
-        async with Broker(self.state / FILE) as broker:
-            statuses = await admin.list_queues(broker)
-        return sum(s.visible + s.in_flight + s.delayed for s in statuses if s.name.startswith("invoke/"))
+        with closing(sqlite3.connect(self.state / FILE, timeout=10)) as connection:
+            (count,) = connection.execute(
+                "SELECT sum(messages) FROM queues WHERE name LIKE 'invoke/%'"
+            ).fetchone()
+        return int(count)
 
     async def put(self, payloads: list[dict[str, Any]]) -> list[str]:
-        queue = LocalEvents(self.state, clock=time.time)
         names = [f"event-{number}" for number in range(len(payloads))]
-        async with queue.open():
-            for name, payload in zip(names, payloads, strict=True):
-                queue.put("work", Event(name, json.dumps(payload).encode()))
+        async with Broker(self.state / FILE) as broker:
+            queue = LocalEvents(self.state, clock=broker.clock)
+            async with queue.open():
+                for name, payload in zip(names, payloads, strict=True):
+                    queue.put("work", Event(name, json.dumps(payload).encode()))
         return names
 
 
@@ -96,17 +105,17 @@ async def test_whatever_is_accepted_is_processed_or_in_its_destination(bench: Be
     """Fifteen processes that enqueue and process are killed, each at a random time."""
     chance = random.Random(5)
     for number in range(15):
-        before = len(bench.log.read_bytes())
+        before = bench.log.stat().st_size
         with bench.process("enqueue"):
             # Some are killed before they have said a word.
             if number % 5:
-                await until(lambda: len(bench.log.read_bytes()) > before + 2000)
-            time.sleep(chance.uniform(0.0, 0.35))
+                await until(partial(bench.has_grown, before + 2000))
+            await anyio.sleep(chance.uniform(0.0, 0.35))
     with bench.process("work") as last:
 
-        async def empty() -> bool:
+        def empty() -> bool:
             assert last.poll() is None, bench.errors.read_text()[-3000:]
-            return await bench.waiting() == 0
+            return bench.waiting() == 0
 
         await until(empty, 40)
         last.send_signal(signal.SIGTERM)
@@ -131,17 +140,14 @@ async def test_an_event_that_kills_its_process_ends_in_its_destination(bench: Be
     deaths = 0
     while True:
         with bench.process("work") as process:
-
-            async def over() -> bool:
-                return process.poll() is not None or await bench.waiting() == 0
-
-            await until(over, 20)
+            await until(partial(bench.is_over, process), 20)
             if process.poll() is None:
                 break
             assert process.returncode == (-9 if kind == "deadly" else 3), bench.errors.read_text()[-3000:]
         deaths += 1
-        assert deaths <= 6
-    assert deaths >= 4
+        assert deaths <= 4
+    # Three until it stands alone, and one for the retry.
+    assert deaths == 4
     failures = await bench.sent("failures")
     assert set(failures) == {names[30]}
     record = failures[names[30]]

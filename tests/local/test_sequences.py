@@ -22,7 +22,6 @@ from streamfn.local import Broker, LocalSequences, SequenceLetters, opened_seque
 from streamfn.local.events import LocalEventShard
 from streamfn.ports import Parked, SequencedStore, Sequences
 from streamfn.testing.clock import clock, virtual_backend
-from tests.local.gate import Gate
 
 GROUP = "app.m"
 SHARD = "shard-0"
@@ -249,18 +248,6 @@ async def test_processes_learn_of_each_others_keys(tmp_path: Path) -> None:
             (free,) = await other.park(SHARD, [parked("", 3), parked("\udcff", 4)])
             assert free.position == 3
             assert (other.holds(""), other.holds("\udcff")) == (False, True)
-
-
-async def test_a_burial_that_is_cut_off_closes_its_key_all_the_same(broker: Broker, tmp_path: Path) -> None:
-    async with sequenced(tmp_path) as s:
-        gate = Gate()
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(broker.database.write, gate)
-            await gate.entered.wait()
-            with anyio.move_on_after(0):
-                await s.bury(parked("a", 1))
-            assert s.sequences.holds("a")
-            gate.opened.set()
 
 
 async def test_what_a_reader_had_in_hand_goes_on_when_it_is_closed(tmp_path: Path) -> None:

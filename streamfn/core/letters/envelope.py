@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from streamfn.core.events.sqs import SqsMessage
 from streamfn.core.invocations import failure_of
 from streamfn.core.lineage import TRACE_HEADER
-from streamfn.core.outcomes import Condition
+from streamfn.core.outcomes import Condition, Succeeded
 from streamfn.core.rendering import base64_text, iso_millis, text_of
 
 if TYPE_CHECKING:
@@ -87,6 +87,12 @@ def given_up_again(document: dict[str, Any], discard: Discard, at: float) -> dic
         "approximateInvokeCount": discard.attempts,
     }
     document |= {"requestContext": context, "timestamp": iso_millis(at), "deadLetter": dead}
+    if discard.outcome is not None:
+        document["responseContext"] = {
+            "statusCode": 200,
+            "executedVersion": context["functionArn"].rpartition(":")[2],
+            "functionError": None if isinstance(discard.outcome, Succeeded) else "Unhandled",
+        }
     if failed is not None:
         document["responsePayload"] = failed.payload(context["requestId"])
         dead["error"] = _error(failed)

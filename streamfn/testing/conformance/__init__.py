@@ -16,7 +16,6 @@ on fakes, in virtual time. Run them with `-p streamfn.testing.pytest_plugin`, or
 from __future__ import annotations
 
 from streamfn.testing.conformance.destinations import DestinationSuite as DestinationSuite
-from streamfn.testing.conformance.events import EventQueueSuite as EventQueueSuite
 from streamfn.testing.conformance.features import DestinationFeatures as DestinationFeatures
 from streamfn.testing.conformance.features import EventQueueFeatures as EventQueueFeatures
 from streamfn.testing.conformance.features import LeaseStoreFeatures as LeaseStoreFeatures
@@ -35,4 +34,5 @@ from streamfn.testing.conformance.leases import LeaseStoreSuite as LeaseStoreSui
 from streamfn.testing.conformance.letters import LetterFetcherSuite as LetterFetcherSuite
 from streamfn.testing.conformance.letters import LetterStoreSuite as LetterStoreSuite
 from streamfn.testing.conformance.queues import QueueSourceSuite as QueueSourceSuite
+from streamfn.testing.conformance.remembering import EventQueueSuite as EventQueueSuite
 from streamfn.testing.conformance.streams import StreamSourceSuite as StreamSourceSuite

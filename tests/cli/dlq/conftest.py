@@ -16,9 +16,8 @@ from streamfn.cli import logs
 from streamfn.core.letters import Stored
 from streamfn.local import LocalLetters
 from streamfn.ports import Message
+from tests.cli.conftest import Streamfn
 from tests.letters.made import put as put_async
-
-from ..conftest import Streamfn
 
 DEAD = "local:queue/dead-letters"
 Put = Callable[..., None]

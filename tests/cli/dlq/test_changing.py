@@ -7,10 +7,9 @@ from pathlib import Path
 
 from streamfn.core.letters import REDRIVES
 from streamfn.ports import Message
+from tests.cli.conftest import Streamfn
+from tests.cli.dlq.conftest import DEAD, All, Put, ids
 from tests.letters.made import metadata, of_queue, of_stream
-
-from ..conftest import Streamfn
-from .conftest import DEAD, All, Put, ids
 
 
 def test_all_go_back_to_where_they_came_from(put: Put, dlq: Streamfn, all_of: All) -> None:

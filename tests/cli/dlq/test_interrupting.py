@@ -14,10 +14,9 @@ from typing import Any
 
 import pytest
 
+from tests.cli.conftest import Start, Streamfn, command, environment
+from tests.cli.dlq.conftest import DEAD, All, Put
 from tests.letters.made import of_queue
-
-from ..conftest import Start, Streamfn, command, environment
-from .conftest import DEAD, All, Put
 
 
 def test_a_terminal_shows_a_bar(project: Path, put: Put, all_of: All) -> None:

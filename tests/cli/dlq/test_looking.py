@@ -15,10 +15,9 @@ from streamfn.core.letters import REDRIVES
 from streamfn.core.outcomes import Failed
 from streamfn.local import LocalSequences
 from streamfn.ports import Message, Parked
+from tests.cli.conftest import Streamfn, environment
+from tests.cli.dlq.conftest import DEAD, All, Put, ids
 from tests.letters.made import metadata, of_invocation, of_queue, of_stream
-
-from ..conftest import Streamfn, environment
-from .conftest import DEAD, All, Put, ids
 
 
 def test_no_dead_letters_and_nothing_is_made(project: Path, dlq: Streamfn) -> None:
