@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from streamfn import App, ConfigurationError
-from streamfn.testing import MemoryDestination
+from streamfn.testing import MemoryDestination, MemoryEvents
 from tests.engine.asynchronous import Invoked, failing
 from tests.waiting import until
 
@@ -119,3 +119,12 @@ async def test_apps_share_the_events_of_a_state_directory(app: App, tmp_path: Pa
         await other.stop(grace=0)
         await until(lambda: len(g.events) >= 20)
     assert sorted(record["requestPayload"] for record in g.events) == list(range(20))
+
+
+async def test_an_app_with_a_queue_of_its_own_has_no_functions_as_destinations(tmp_path: Path) -> None:
+    app = App(state_dir=tmp_path, event_queue=MemoryEvents())
+    app.function(name="f")(Invoked())
+    app.function(name="g")(Invoked())
+    app.event_invoke_config("f", OnSuccess="function:g")
+    with pytest.raises(ConfigurationError, match="and this app has another"):
+        await app.start()
