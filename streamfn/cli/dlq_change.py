@@ -195,6 +195,8 @@ def _say(report: Report, store: str) -> None:
         sys.stdout.write(f"no dead letters in {store} to be done\n")
     if report.newer:
         sys.stdout.write(f"{report.newer:>9,} came meanwhile, and wait for the next run\n")
+    if report.unseen:
+        sys.stdout.write(f"{store} did not show all that it has\n")
     if report.in_store is not None:
         sys.stdout.write(f"{report.in_store:>9,} in {store} now\n")
     if report.stopped or report.broken:

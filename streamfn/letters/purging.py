@@ -56,6 +56,7 @@ async def purge(
                 break
         else:
             report.unknown = sorted(missing)
+            report.unseen = not box.saw_all
     report.stopped, report.newer = stop.is_set(), box.newer
 
 

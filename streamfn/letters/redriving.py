@@ -82,6 +82,7 @@ class Redrive:
                 break
         if all_of_it:
             report.unknown = sorted(self.selection.ids - seen)
+            report.unseen = not self.box.saw_all
         report.stopped = self.stop.is_set()
         report.newer = self.box.newer
         return report
@@ -93,14 +94,18 @@ class Redrive:
             async for shown in chunks:
                 chunk = [found for found in shown if found.stored.id not in seen]
                 seen.update(found.stored.id for found in chunk)
-                if chunk and self.run is not None and self.report.run is None:
-                    await self.box.audit.begin(self.run)
-                    self.report.run = self.run.id
+                if self.box.store.removes or not all(map(self._is_over, chunk)):
+                    await self._begin(chunk)
                 await self._go(chunk)
                 self.tell(self.report)
                 if self.stop.is_set() or self._room() <= 0:
                     return False
         return True
+
+    async def _begin(self, chunk: Sequence[Found]) -> None:
+        if chunk and self.run is not None and self.report.run is None:
+            await self.box.audit.begin(self.run)
+            self.report.run = self.run.id
 
     async def _go(self, chunk: Sequence[Found]) -> None:
         room = self._room()

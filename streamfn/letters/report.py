@@ -53,6 +53,8 @@ class Report:
     """Letters that came since the run began, and wait for the next."""
     in_store: int | None = None
     """Letters in the store afterwards, where it tells."""
+    unseen: bool = False
+    """The store kept letters back to the end: more may be there that are meant."""
     stopped: bool = False
     """Somebody stopped it."""
     broken: str | None = None
@@ -77,7 +79,7 @@ class Report:
     def is_clean(self) -> bool:
         """Whether all that was asked for was done."""
         troubled = self.fates[Fate.REFUSED] + self.fates[Fate.FAILED]
-        return not (troubled or self.unknown or self.stopped or self.broken)
+        return not (troubled or self.unknown or self.unseen or self.stopped or self.broken)
 
     def document(self) -> dict[str, Any]:
         """All of it, for JSON."""
@@ -91,6 +93,7 @@ class Report:
             ],
             "unknown": self.unknown,
             "newer": self.newer,
+            "unseen": self.unseen,
             "inStore": self.in_store,
             "stopped": self.stopped,
             "broken": self.broken,

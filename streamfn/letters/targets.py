@@ -23,6 +23,9 @@ FUNCTION: Final = "function"
 MAX_REDRIVES: Final = 3
 
 _DEDUPLICATION: Final = "MessageDeduplicationId"
+_WITH_ATTRIBUTES: Final = ("sqs:", "sns:", "arn:aws:sqs:", "arn:aws:sns:")
+_MOST_ATTRIBUTES: Final = 10
+"""Of a message of SQS (SendMessage)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +148,9 @@ def _target(letter: Letter, order: Order, contents: list[Content] | None) -> str
 
 def _of_record(letter: Letter, target: str, number: int, content: Content) -> Message:
     headers = _headers(letter, content.headers)
+    if len(headers) > _MOST_ATTRIBUTES and target.startswith(_WITH_ATTRIBUTES):
+        # As it was sent: with one attribute more it could not go back at all.
+        headers = tuple(header for header in headers if header[0] != REDRIVES)
     if target.partition("?")[0].endswith(".fifo"):
         # Of its own: such a queue drops what has the body of a message of the last five minutes.
         unique = f"{letter.id}-{letter.redrives}-{number}"[-128:]

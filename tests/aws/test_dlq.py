@@ -242,7 +242,7 @@ async def test_messages_of_a_redrive_policy_go_back_to_their_queue(
         assert await shop.redriven(store_of(dead)) == {}
         assert (await dead.counts(), await source.counts()) == ((0, 0), (2, 0))
         shop.broken = False
-        await shop.open(f"sqs://{source.place}", lambda: len(shop.shipped) == 2)
+        await shop.open(f"sqs://{source.place}?wait_time_seconds=1", lambda: len(shop.shipped) == 2)
     assert {one.body: dict(one.headers) for one in shop.shipped} == {
         b"ink": {"city": b"Porto", REDRIVES: b"1"},
         b'{"item": "tea"}': {REDRIVES: b"1"},

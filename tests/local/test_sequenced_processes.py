@@ -183,7 +183,7 @@ async def test_what_kills_its_process_closes_its_key_and_does_so_again(tmp_path:
 
     async def redriven() -> bool:
         found = [json.loads(stored.body)["deadLetter"] async for stored in field.store.scan()]
-        return [(dead["key"], dead["redrives"]) for dead in found] == [("k0", 1)]
+        return ("k0", 1) in [(dead["key"], dead["redrives"]) for dead in found]
 
     async with AsyncExitStack() as resources:
         resources.push_async_callback(field.close)

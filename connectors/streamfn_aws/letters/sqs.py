@@ -57,7 +57,7 @@ class SqsLetters:
 
     A scan has 100,000 letters in hand at most. Of a FIFO queue it sees what SQS hands out, which of a group
     with messages in hand is no more until those are removed: a redrive looks again then. What a scan could
-    not see is told of in the log.
+    not see, and what is hidden when the first one begins, is told of in the log.
 
     Letters that came by a topic of SNS are seen as they were before that: see `letters.notifications`.
     """
@@ -79,6 +79,7 @@ class SqsLetters:
         self._queue: Queue | None = None
         self.saw_all = True
         """Whether the last scan has shown all there was."""
+        self._looked = False
         self._held: dict[str, str] = {}
         """What was received and is neither removed nor given back: the receipts, the newest of each."""
 
@@ -103,12 +104,16 @@ class SqsLetters:
         self.saw_all = True
         api, queue = await self._found()
         await self._give_back(api, queue)
+        if not self._looked:
+            self._looked = True
+            await self._look_for_hidden(api, queue)
         seen: set[str] = set()
         at_once, empty = 1, 0
         while empty < _EMPTY:
             if len(self._held) >= MOST:
                 self.saw_all = False
-                _tell_unseen(self.name, f"{len(self._held)} letters are in hand, of which SQS allows no more")
+                reason = f"{len(self._held)} letters are in hand, of which SQS allows no more"
+                _tell_unseen(self.name, reason, "remove or redrive those in hand, and scan again")
                 return
             received = await self._receive(api, queue, at_once)
             # One receive after the other keeps the order that a FIFO queue has.
@@ -217,16 +222,25 @@ class SqsLetters:
         return messages
 
     async def _look_behind(self, api: Api, queue: Queue) -> None:
-        asked = {"QueueUrl": queue.url, "AttributeNames": ["ApproximateNumberOfMessages"]}
-        with reading(self.name):
-            answer = await patiently(partial(api.call, "GetQueueAttributes", asked))
-        left = int(answer["Attributes"]["ApproximateNumberOfMessages"])
+        left = await self._number(api, queue, "ApproximateNumberOfMessages")
         if left:
             self.saw_all = False
-            _tell_unseen(self.name, f"some {left} letters wait behind those of their groups that are in hand")
+            reason = f"some {left} letters wait behind those of their groups that are in hand"
+            _tell_unseen(self.name, reason, "remove or redrive those in hand, and scan again")
+
+    async def _look_for_hidden(self, api: Api, queue: Queue) -> None:
+        """What is in flight before we have looked: of a process that was killed, above all."""
+        hidden = await self._number(api, queue, "ApproximateNumberOfMessagesNotVisible")
+        if hidden:
+            reason = f"some {hidden} letters are in the hands of others, or of a scan that was killed"
+            _tell_unseen(self.name, reason, "scan again when their visibility timeout is over")
+
+    async def _number(self, api: Api, queue: Queue, name: str) -> int:
+        asked = {"QueueUrl": queue.url, "AttributeNames": [name]}
+        with reading(self.name):
+            answer = await patiently(partial(api.call, "GetQueueAttributes", asked))
+        return int(answer["Attributes"][name])
 
 
-def _tell_unseen(name: str, reason: str) -> None:
-    _log.warning(
-        "letters_not_seen", queue=name, reason=reason, fix="remove or redrive those in hand, and scan again"
-    )
+def _tell_unseen(name: str, reason: str, fix: str) -> None:
+    _log.warning("letters_not_seen", queue=name, reason=reason, fix=fix)
