@@ -54,9 +54,9 @@ test-integration: test-aws test-kafka ## tests against real brokers
 test-aws: setup ## tests against servers that answer as AWS does
 	$(PYTEST) -n 3 -m integration $(AWS) $(ARGS)
 
-# One process: the broker and its clients already keep two cores busy, and one broker serves all.
+# Two processes, each with a broker of its own: half of the time is waiting for timeouts and for brokers that went.
 test-kafka: setup ## tests against Apache Kafka, and of all services together
-	$(PYTEST) -m integration $(addprefix --ignore ,$(AWS)) $(ARGS)
+	$(PYTEST) -n 2 --dist loadfile -m integration $(addprefix --ignore ,$(AWS)) $(ARGS)
 
 # The oldest releases have no wheels for the newest Pythons: use 3.11 or 3.12 here.
 test-lowest: .venv-lowest/.lowest ## the fast tests on the oldest dependencies that pyproject.toml allows

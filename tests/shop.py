@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from subprocess import DEVNULL
 from typing import Any
 
 import anyio
-from anyio import to_thread
+from anyio.abc import Process
 
 from streamfn import App, Batch
 from streamfn.local import LocalDestination, LocalLetters
@@ -109,7 +107,7 @@ class Shop:
         )
         said = done.stdout.decode() + done.stderr.decode()
         assert done.returncode == code, f"{arguments} ended with {done.returncode}: {said}"
-        return said if code else done.stdout.decode()
+        return said
 
     async def asked(self, *arguments: str) -> Any:
         """What `streamfn dlq ... --json` says, whether or not all was done."""
@@ -131,25 +129,36 @@ class Shop:
         (self.folder / "worker.py").write_text(WORKER)
         log = self.folder / "worker.log"
         with log.open("wb") as out:
-            process = subprocess.Popen(
+            process = await anyio.open_process(
                 self.program("run", "worker.py"), cwd=self.folder, env=environment(), stdout=out, stderr=out
             )
         try:
             await until(lambda: "worker_started" in log.read_text())
             yield lambda: list(map(json.loads, (self.folder / "done").read_bytes().splitlines()))
-            process.send_signal(signal.SIGTERM)
-            assert await to_thread.run_sync(process.wait, 20) == 0, log.read_text()
+            process.terminate()
+            with anyio.fail_after(20):
+                assert await process.wait() == 0, log.read_text()
         finally:
-            process.kill()
-            process.wait()
+            await ended(process)
 
-    async def kill(self, *arguments: str, when: Callable[[], Awaitable[bool]]) -> int:
-        """Starts `streamfn dlq` and kills it when it holds: the signal, or the exit code if it was quicker."""
-        process = subprocess.Popen(
-            self.program("dlq", *arguments), cwd=self.folder, env=environment(), stdout=subprocess.DEVNULL
+    async def kill(self, *arguments: str, when: Callable[[], Awaitable[bool]]) -> int | None:
+        """Starts `streamfn dlq` and kills it when it holds: with which exit code or signal it has ended."""
+        process = await anyio.open_process(
+            self.program("dlq", *arguments), cwd=self.folder, env=environment(), stdout=DEVNULL
         )
-        while process.poll() is None and not await when():
-            await anyio.sleep(0)
-        if process.poll() is None:
-            os.kill(process.pid, signal.SIGKILL)
-        return process.wait()
+
+        async def over() -> bool:
+            return process.returncode is not None or await when()
+
+        try:
+            await until(over)
+        finally:
+            await ended(process)
+        return process.returncode
+
+
+async def ended(process: Process) -> None:
+    """Kills what still runs."""
+    if process.returncode is None:
+        process.kill()
+    await process.aclose()

@@ -109,9 +109,10 @@ def source_error(name: str, error: ServiceError | OSError) -> SourceError:
     if isinstance(error, OSError):
         fix = _TRUST if "CERTIFICATE_VERIFY_FAILED" in str(error) else ""
         return SourceError(f"{name}: {error}{fix}")
-    fix = f". Fix: {error.fix}" if error.fix else ""
+    # AWS ends its sentences now and then.
+    said = f"{str(error).removesuffix('.')}. Fix: {error.fix}" if error.fix else str(error)
     mendable = error.missing or error.code in _DENIED or error.code in _CREDENTIALS
-    return SourceError(f"{name}: {error}{fix}", retryable=not mendable)
+    return SourceError(f"{name}: {said}", retryable=not mendable)
 
 
 @contextmanager

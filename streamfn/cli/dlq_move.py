@@ -193,7 +193,9 @@ def _runs(runs: Sequence[Run]) -> str:
 def _result(run: Run) -> str:
     if run.ended_at is None:
         return "not ended"
-    return ", ".join(f"{number:,} {fate}" for fate, number in (run.counts or {}).items()) or "nothing"
+    done = ", ".join(f"{number:,} {fate}" for fate, number in (run.counts or {}).items())
+    # Not every store tells how much it has purged.
+    return done or ("all purged" if run.action == "purge" else "nothing")
 
 
 def _entries(entries: Sequence[Entry]) -> str:

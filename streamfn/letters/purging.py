@@ -40,12 +40,32 @@ async def purge(
         report.purged_all = True
         return
     missing = set(selection.ids)
+    while True:
+        before = report.fates[Fate.PURGED]
+        await _pass(box, selection, run, report, stop, tell, missing)
+        # What a store keeps back it shows when what it has shown is out.
+        if stop.is_set() or box.saw_all or run is None or report.fates[Fate.PURGED] == before:
+            break
+    if not stop.is_set():
+        report.unknown, report.unseen = sorted(missing), not box.saw_all
+    report.stopped, report.newer = stop.is_set(), box.newer
+
+
+async def _pass(
+    box: Box,
+    selection: Selection,
+    run: Run | None,
+    report: Report,
+    stop: anyio.Event,
+    tell: Callable[[Report], None],
+    missing: set[str],
+) -> None:
     async with aclosing(box.letters(selection)) as chunks:
         async for chunk in chunks:
             missing.difference_update(found.stored.id for found in chunk)
             fresh = [found for found in chunk if not found.is_done]
             over = [found for found in chunk if found.is_done] if box.store.removes else []
-            if run is not None:
+            if run is not None and (fresh or over):
                 await _begin(box, run, report)
                 await box.audit.record([_entry(run, box, found) for found in fresh])
                 await box.take_out([*fresh, *over])
@@ -53,11 +73,7 @@ async def purge(
             report.count(Fate.FINISHED, len(over))
             tell(report)
             if stop.is_set():
-                break
-        else:
-            report.unknown = sorted(missing)
-            report.unseen = not box.saw_all
-    report.stopped, report.newer = stop.is_set(), box.newer
+                return
 
 
 async def _begin(box: Box, run: Run, report: Report) -> None:

@@ -79,7 +79,8 @@ class Report:
     def is_clean(self) -> bool:
         """Whether all that was asked for was done."""
         troubled = self.fates[Fate.REFUSED] + self.fates[Fate.FAILED]
-        return not (troubled or self.unknown or self.unseen or self.stopped or self.broken)
+        unseen = self.unseen and not self.dry
+        return not (troubled or self.unknown or unseen or self.stopped or self.broken)
 
     def document(self) -> dict[str, Any]:
         """All of it, for JSON."""

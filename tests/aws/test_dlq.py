@@ -13,6 +13,7 @@ import pytest
 from streamfn.core.letters import REDRIVES
 from streamfn.ports import Message
 from tests.aws.letters import BucketLetters, FifoLetters, KinesisRecords, QueueLetters, TableRecords
+from tests.aws.test_letters import scanned
 from tests.letters.made import of_stream
 from tests.servers.aws import ACCOUNT, KEY, REGION, SECRET, AwsServer, Ministack
 from tests.servers.elasticmq import ElasticMQ
@@ -206,7 +207,9 @@ async def test_what_is_gone_from_its_stream_stays_and_says_so(
 
 
 @asynccontextmanager
-async def policy(server: AwsServer, kind: type[QueueLetters]) -> AsyncIterator[tuple[QueueLetters, QueueLetters]]:
+async def policy(
+    server: AwsServer, kind: type[QueueLetters]
+) -> AsyncIterator[tuple[QueueLetters, QueueLetters]]:
     """A queue, and the one where its messages go when they are received a second time."""
     async with kind(server) as dead, kind(server) as source:
         said = {"deadLetterTargetArn": f"arn:aws:sqs:{REGION}:{ACCOUNT}:{dead.place}", "maxReceiveCount": 1}
@@ -225,42 +228,50 @@ async def moved(source: QueueLetters, dead: QueueLetters, count: int) -> None:
     await source.client.set_queue_attributes(QueueUrl=source.url, Attributes={"VisibilityTimeout": "30"})
 
 
-@pytest.mark.parametrize("server", ["aws", "elasticmq"])
-async def test_messages_of_a_redrive_policy_go_back_to_their_queue(
-    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
-) -> None:
-    running: Ministack | ElasticMQ = request.getfixturevalue(server)
-    shop = shop_at(running, tmp_path, monkeypatch)
-    async with policy(running, QueueLetters) as (source, dead):
-        await source.put([Message(b"ink", None, (("city", b"Porto"),)), Message(b'{"item": "tea"}')])
-        await moved(source, dead, 2)
+async def test_messages_of_a_redrive_policy_go_back_to_their_queue(shop: Shop, aws: AwsServer) -> None:
+    async with policy(aws, QueueLetters) as (source, dead):
+        full = {f"attribute-{number}": b"x" for number in range(10)}
+        await source.put(
+            [
+                Message(b"ink", None, (("city", b"Porto"),)),
+                Message(b'{"item": "tea"}'),
+                Message(b"full", None, tuple(full.items())),
+            ]
+        )
+        await moved(source, dead, 3)
         listed = await shop.asked("ls", store_of(dead))
         assert {(row["form"], row["source"]) for row in listed} == {
             ("message", f"arn:aws:sqs:{REGION}:{ACCOUNT}:{source.place}")
         }
-        assert await shop.redriven(store_of(dead)) == {"sent": 2}
+        assert await shop.redriven(store_of(dead)) == {"sent": 3}
         assert await shop.redriven(store_of(dead)) == {}
-        assert (await dead.counts(), await source.counts()) == ((0, 0), (2, 0))
-        shop.broken = False
-        await shop.open(f"sqs://{source.place}?wait_time_seconds=1", lambda: len(shop.shipped) == 2)
-    assert {one.body: dict(one.headers) for one in shop.shipped} == {
-        b"ink": {"city": b"Porto", REDRIVES: b"1"},
-        b'{"item": "tea"}': {REDRIVES: b"1"},
-    }
+        assert (await dead.counts(), await source.counts()) == ((0, 0), (3, 0))
+        back = await scanned(source.store())
+        assert {one.body: dict(one.headers) for one in back} == {
+            b"ink": {"city": b"Porto", REDRIVES: b"1"},
+            b'{"item": "tea"}': {REDRIVES: b"1"},
+            b"full": full,
+        }
 
 
-@pytest.mark.parametrize("server", ["aws", "elasticmq"])
 async def test_one_redrive_empties_a_fifo_queue_in_order(
-    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+    elasticmq: ElasticMQ, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """SQS hands out ten of a group, and the next when these are gone. Two bodies are equal."""
-    running: Ministack | ElasticMQ = request.getfixturevalue(server)
-    shop = shop_at(running, tmp_path, monkeypatch)
+    shop = shop_at(elasticmq, tmp_path, monkeypatch)
     values = [b"%d" % (number if number != 20 else 3) for number in range(25)]
-    async with FifoLetters(running) as dead:
+    async with FifoLetters(elasticmq) as dead:
         await shop.put("local:orders", *[Message(value, "group") for value in values])
         await shop.open("local:orders", holding(dead, 25), dead_letters=f"sqs://{dead.place}")
         assert await shop.redriven(store_of(dead)) == {"sent": 25}
+        assert await dead.counts() == (0, 0)
+        await dead.put([Message(of_stream(number), "group") for number in range(25)])
+        dry = await shop.asked("redrive", store_of(dead), "--dry-run")
+        assert (dry["sent"], dry["unseen"]) == (10, True)
+        said = await shop.dlq("redrive", store_of(dead), "--error", "Other", code=1)
+        assert "some 15 letters wait behind" in said
+        assert f"sqs://{dead.place} did not show all that it has" in said
+        assert "25 purged" in await shop.dlq("purge", store_of(dead), "--error", "ValueError", "--yes")
         assert await dead.counts() == (0, 0)
     assert [one.body for one in await shop.kept("local:orders")] == values * 2
     assert {one.key for one in await shop.kept("local:orders")} == {"group"}
@@ -361,7 +372,9 @@ async def test_killed_in_the_middle_nothing_is_lost(shop: Shop, queue: QueueLett
         return len(await shop.kept("local:orders")) > 1
 
     assert await shop.kill("redrive", store, when=begun) == -9
-    assert 0 < sum(await queue.counts())
+    assert sum(await queue.counts()) > 0
+    if (await queue.counts())[1]:
+        assert "of a scan that was killed" in await shop.dlq("redrive", store, "--error", "Other")
     await until(holding(queue, sum(await queue.counts())))
     await shop.dlq("redrive", store)
     assert await queue.counts() == (0, 0)
