@@ -20,7 +20,6 @@ from streamfn.engine.supervisor import Supervised, Supervisor, plain
 from streamfn.errors import ConfigurationError, StreamfnError
 from streamfn.functions import CURRENT, FunctionSpec, Handler
 from streamfn.invoking import Invoker, payload_of
-from streamfn.local import LocalEvents
 from streamfn.planning import Setting
 from streamfn.telemetry import Counters, DrainBegun, DrainEnded, EventsReceived, Fanout, LogTelemetry, logger
 
@@ -348,6 +347,8 @@ class App:
     def _events(self) -> EventQueue:
         if self._event_queue is not None:
             return self._event_queue
+        from streamfn.local import LocalEvents
+
         return LocalEvents(self.state_dir, clock=self._clock, taken=self._took)
 
     def _took(self, function: str, events: int) -> None:

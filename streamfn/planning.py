@@ -14,7 +14,6 @@ from streamfn.core.letters import Origin
 from streamfn.core.policies import BatchPolicy, Ordering, WhenDestinationFails
 from streamfn.engine.plan import MappingPlan, mapping_id
 from streamfn.errors import ConfigurationError
-from streamfn.local import LocalSequences, opened_sequences
 from streamfn.ports import Subscription
 
 if TYPE_CHECKING:
@@ -132,6 +131,8 @@ def mapping_plan(setting: Setting, mapping: EventSourceMapping) -> MappingPlan:
         letters = letters or destination_of(setting, DEAD_LETTERS)
         # Not by consumer group: two mappings may have the same.
         owner, limit = f"{setting.app}.{mapping.name}", mapping.sequenced_limit
+        from streamfn.local import LocalSequences
+
         sequences = LocalSequences(setting.state_dir, setting.clock, owner, limit)
     for end in (destination, letters):
         if end is not None and end.name == source.name:
@@ -171,6 +172,8 @@ def sequence_plan(setting: Setting, plan: MappingPlan) -> MappingPlan | None:
     """
     if plan.sequences is None:
         return None
+    from streamfn.local import opened_sequences
+
     name = f"{plan.name}:sequence"
     return replace(
         plan,

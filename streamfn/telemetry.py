@@ -10,8 +10,6 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-import structlog
-
 from streamfn.core.outcomes import Condition, Failed, Outcome, Refused, Succeeded, Throttled
 
 if TYPE_CHECKING:
@@ -347,6 +345,8 @@ def logger() -> tuple[Any, bool]:
 
     Where it has not, the standard logger `streamfn`: a library that prints unasked is a nuisance.
     """
+    import structlog  # it takes longer than all else that an app needs before it runs
+
     if structlog.is_configured():
         log = structlog.get_logger("streamfn").bind()
         asks = getattr(log, "is_enabled_for", None) or getattr(log, "isEnabledFor", None)

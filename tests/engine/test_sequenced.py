@@ -209,7 +209,7 @@ async def test_a_record_that_is_reported_again_is_not_taken_for_done(
     app = App(name="app", state_dir=tmp_path, clock=clock)
     app.function(name="f")(handler)
     options = {**OPTIONS, "function_response_types": ["ReportBatchItemFailures"]}
-    app.event_source_mapping("f", "local:s", **options)
+    app.event_source_mapping("f", "local:s?shards=1", **options)
     async with app:
         await line.put(("a", 0), ("a", 1))
         await line.closed(a=1)
