@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import anyio
 import pytest
 
-from streamfn import App, planning
+from streamfn import App, local
 from streamfn.core.envelopes import FailureFormat
 from streamfn.core.records import StreamRecord
 from streamfn.errors import ConfigurationError
@@ -127,7 +127,7 @@ class Faulty(LocalSequences):
 
 
 async def test_a_disk_that_fails_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(planning, "LocalSequences", Faulty)
+    monkeypatch.setattr(local, "LocalSequences", Faulty)
     monkeypatch.setattr(Faulty, "faults", ["bury", "bury", "park"])
     line = Line(tmp_path)
     line.bad = {("a", 0)}
