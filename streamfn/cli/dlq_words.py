@@ -173,12 +173,14 @@ def _stack(document: Any) -> list[str]:
 def counts(counted: Statistics, store: str) -> str:
     """A table for each thing that is counted by."""
     now = clock()
-    text = f"{counted.letters:,} dead letters in {store}"
+    text = f"{counted.letters:,} dead letter{'' if counted.letters == 1 else 's'} in {store}"
     if counted.oldest is not None and counted.newest is not None:
         text += f": the oldest {age(counted.oldest, now)} old, the newest {age(counted.newest, now)}"
     parts = [text + "\n"]
     if counted.behind:
-        parts.append(f"{counted.behind:,} records wait behind them\n")
+        parts.append(
+            f"{counted.behind:,} {'record waits' if counted.behind == 1 else 'records wait'} behind them\n"
+        )
     if counted.letters:
         for head, counter in (
             ("ERROR", counted.by_error),
