@@ -24,7 +24,7 @@ class DestinationSuite:
 
     @pytest.fixture
     def harness(self) -> DestinationHarness:
-        raise NotImplementedError("a suite is subclassed with a fixture `harness`")
+        pytest.fail("a suite is subclassed with a fixture `harness`")
 
     async def bodies(self, harness: DestinationHarness) -> list[bytes]:
         return sorted(message.body for message in await harness.received())

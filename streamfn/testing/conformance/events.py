@@ -65,7 +65,7 @@ class EventTakingSuite:
 
     @pytest.fixture
     def harness(self) -> EventQueueHarness:
-        raise NotImplementedError("a suite is subclassed with a fixture `harness`")
+        pytest.fail("a suite is subclassed with a fixture `harness`")
 
     @asynccontextmanager
     async def reader(self, harness: EventQueueHarness, function: str = F) -> AsyncIterator[EventShard]:

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
+import pytest
 
 if TYPE_CHECKING:
     from streamfn.ports import (
@@ -73,27 +74,27 @@ class StreamHarness(Harness, Protocol):
 
     async def put_tombstone(self, key: str) -> None:
         """Puts a record without a value into the first shard."""
-        raise NotImplementedError("the feature `tombstones` needs this")
+        pytest.fail("the feature `tombstones` needs this")
 
     async def lose(self, shard: str, group: str) -> None:
         """Takes a shard from its owner without asking, as when its lease expires."""
-        raise NotImplementedError("the feature `losing` needs this")
+        pytest.fail("the feature `losing` needs this")
 
     async def trim(self) -> None:
         """Removes all records that are in the first shard."""
-        raise NotImplementedError("the feature `trimming` needs this")
+        pytest.fail("the feature `trimming` needs this")
 
     async def end(self) -> None:
         """Ends the first shard."""
-        raise NotImplementedError("the feature `ending` needs this")
+        pytest.fail("the feature `ending` needs this")
 
     async def restart(self) -> None:
         """Stops the broker as hard as it can be stopped, and starts it again."""
-        raise NotImplementedError("the feature `restarting` needs this")
+        pytest.fail("the feature `restarting` needs this")
 
     def unreachable(self) -> StreamSource:
         """A source at an address where nobody answers."""
-        raise NotImplementedError("the feature `unreachable` needs this")
+        pytest.fail("the feature `unreachable` needs this")
 
 
 class QueueHarness(Harness, Protocol):
@@ -113,11 +114,11 @@ class QueueHarness(Harness, Protocol):
 
     async def restart(self) -> None:
         """Stops the broker as hard as it can be stopped, and starts it again."""
-        raise NotImplementedError("the feature `restarting` needs this")
+        pytest.fail("the feature `restarting` needs this")
 
     def unreachable(self) -> QueueSource:
         """A source at an address where nobody answers."""
-        raise NotImplementedError("the feature `unreachable` needs this")
+        pytest.fail("the feature `unreachable` needs this")
 
 
 class DestinationHarness(Harness, Protocol):
@@ -133,11 +134,11 @@ class DestinationHarness(Harness, Protocol):
 
     def refused(self) -> Message:
         """A message that is not taken, and never will be."""
-        raise NotImplementedError("the feature `refusing` needs this")
+        pytest.fail("the feature `refusing` needs this")
 
     def unreachable(self) -> Destination:
         """A destination at an address where nobody answers."""
-        raise NotImplementedError("the feature `unreachable` needs this")
+        pytest.fail("the feature `unreachable` needs this")
 
 
 class LeaseStoreHarness(Harness, Protocol):
@@ -149,7 +150,7 @@ class LeaseStoreHarness(Harness, Protocol):
 
     async def reopen(self) -> None:
         """Closes what holds the leases, and opens it again."""
-        raise NotImplementedError("the feature `reopening` needs this")
+        pytest.fail("the feature `reopening` needs this")
 
 
 class LetterStoreHarness(Harness, Protocol):
@@ -167,7 +168,7 @@ class LetterStoreHarness(Harness, Protocol):
 
     def unreachable(self) -> LetterStore:
         """A store at an address where nobody answers."""
-        raise NotImplementedError("the feature `unreachable` needs this")
+        pytest.fail("the feature `unreachable` needs this")
 
 
 class LetterFetcherHarness(Harness, Protocol):
@@ -188,11 +189,11 @@ class LetterFetcherHarness(Harness, Protocol):
         """Removes the oldest records of the source, so that of those in the event the last `keep` stay: the
         event of these.
         """
-        raise NotImplementedError("the feature `trimming` needs this")
+        pytest.fail("the feature `trimming` needs this")
 
     def unreachable(self) -> LetterFetcher:
         """A fetcher at an address where nobody answers."""
-        raise NotImplementedError("the feature `unreachable` needs this")
+        pytest.fail("the feature `unreachable` needs this")
 
 
 class EventQueueHarness(Harness, Protocol):
@@ -206,8 +207,8 @@ class EventQueueHarness(Harness, Protocol):
         """A process reads until it has so many events in hand, exposes them if told to, and is killed: the
         request ids.
         """
-        raise NotImplementedError("the feature `dying` needs this")
+        pytest.fail("the feature `dying` needs this")
 
     def unusable(self) -> EventQueue:
         """A queue that cannot be used: where it should be is something else."""
-        raise NotImplementedError("the feature `unusable` needs this")
+        pytest.fail("the feature `unusable` needs this")

@@ -26,7 +26,7 @@ class LeaseStoreSuite:
 
     @pytest.fixture
     def harness(self) -> LeaseStoreHarness:
-        raise NotImplementedError("a suite is subclassed with a fixture `harness`")
+        pytest.fail("a suite is subclassed with a fixture `harness`")
 
     async def only(self, store: LeaseStore, group: str = GROUP) -> Lease:
         (lease,) = await store.list(group)

@@ -32,7 +32,7 @@ class LetterStoreSuite:
 
     @pytest.fixture
     def harness(self) -> LetterStoreHarness:
-        raise NotImplementedError("a suite is subclassed with a fixture `harness`")
+        pytest.fail("a suite is subclassed with a fixture `harness`")
 
     @asynccontextmanager
     async def opened(self, harness: LetterStoreHarness) -> AsyncIterator[LetterStore]:
@@ -220,7 +220,7 @@ class LetterFetcherSuite:
 
     @pytest.fixture
     def harness(self) -> LetterFetcherHarness:
-        raise NotImplementedError("a suite is subclassed with a fixture `harness`")
+        pytest.fail("a suite is subclassed with a fixture `harness`")
 
     async def test_the_event_comes_as_the_function_saw_it(self, harness: LetterFetcherHarness) -> None:
         """LetterFetcher.fetch: the event of the records that are named, no more and no less, and as JSON."""

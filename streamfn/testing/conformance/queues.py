@@ -27,7 +27,7 @@ class QueueReadingSuite:
 
     @pytest.fixture
     def harness(self) -> QueueHarness:
-        raise NotImplementedError("a suite is subclassed with a fixture `harness`")
+        pytest.fail("a suite is subclassed with a fixture `harness`")
 
     async def take(self, harness: QueueHarness, queue: QueueShard, count: int) -> list[Record]:
         limit = self.features.max_batch

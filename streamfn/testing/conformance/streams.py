@@ -34,7 +34,7 @@ class StreamReadingSuite:
 
     @pytest.fixture
     def harness(self) -> StreamHarness:
-        raise NotImplementedError("a suite is subclassed with a fixture `harness`")
+        pytest.fail("a suite is subclassed with a fixture `harness`")
 
     async def test_a_source_has_a_name(self, harness: StreamHarness) -> None:
         """StreamSource.name: what people call it."""
