@@ -8,10 +8,11 @@ StreamfnError
 ├─ ShardClosed             a shard has ended: all its records were read
 ├─ SourceError             a source cannot be read; says whether to try again
 │  └─ PositionLost         records between the checkpoint and the oldest kept one are gone
+├─ PreconditionFailed      a version or an alias was changed by somebody else since it was read
 ├─ InvalidRequestContent   what a function is to be invoked with is no JSON
 ├─ PayloadTooLarge         a payload is above what the destination, or an invocation, takes
 ├─ SequenceFull            as many records as may be wait behind dead letters of their keys
-└─ TooManyRequests         raised by a function: it could not begin, try later, no attempt is spent
+└─ TooManyRequests         an invocation could not begin: try later; functions may raise it, too
 """
 
 from __future__ import annotations
@@ -87,8 +88,15 @@ class SequenceFull(StreamfnError):
 
 
 class TooManyRequests(StreamfnError):
-    """Raise it from a function that cannot begin now: the batch comes again later and no attempt is spent."""
+    """Raise it from a function that cannot begin now: the batch comes again later and no attempt is spent.
 
-    def __init__(self, message: str = "Rate Exceeded.", *, retry_after: float = 0.0) -> None:
+    Synchronous invocations raise it where no place is free.
+    """
+
+    def __init__(
+        self, message: str = "Rate Exceeded.", *, retry_after: float = 0.0, reason: str = ""
+    ) -> None:
         self.retry_after = retry_after
+        self.reason = reason
+        """Lambda's word for what was exceeded, where a synchronous invocation found no place."""
         super().__init__(message)

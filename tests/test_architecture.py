@@ -75,7 +75,7 @@ def protocols() -> Iterator[type]:
     for value in vars(ports).values():
         if (
             isinstance(value, type)
-            and value.__module__ == ports.__name__
+            and value.__module__.startswith(ports.__name__)
             and getattr(value, "_is_protocol", False)
         ):
             yield value

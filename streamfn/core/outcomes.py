@@ -7,7 +7,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from streamfn.core.records import Batch
 
@@ -62,9 +62,13 @@ class Failed:
     message: str
     stack: Sequence[str] = ()
     cause: Cause = Cause.FUNCTION
+    document: Mapping[str, object] | None = None
+    """The error JSON as a runtime outside this process wrote it, if it did."""
 
     def payload(self, request_id: str) -> dict[str, object]:
         """The error JSON that Lambda answers (Lambda API reference: Invoke)."""
+        if self.document is not None:
+            return dict(self.document)
         error: dict[str, object] = {"errorMessage": _whole(self.message), "errorType": _whole(self.type)}
         if self.cause is Cause.FUNCTION:
             error |= {"requestId": request_id, "stackTrace": [_whole(line) for line in self.stack]}
