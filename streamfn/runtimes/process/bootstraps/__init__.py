@@ -1,0 +1,1 @@
+"""What runs within functions, in the interpreter of each: nothing here is imported by streamfn."""
