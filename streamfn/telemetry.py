@@ -135,6 +135,78 @@ class FunctionStuck:
 
 
 @dataclass(frozen=True, slots=True)
+class BreakerOpened:
+    """The function failed so often that it is not called for `delay` seconds."""
+
+    mapping: str
+    failures: int
+    """On end, before it opened first."""
+    openings: int
+    """1, and one more for each call that failed to close it."""
+    delay: float
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerClosed:
+    """The function works again, after `seconds` in which it was hardly called."""
+
+    mapping: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ConcurrencyAdapted:
+    """A function may run another number of times at a time from now on."""
+
+    function: str
+    limit: int
+    was: int
+    latency: float
+    """Mean seconds of the calls that led to it; 0: none of them went well."""
+    dropped: float
+    """The share of them that failed or was throttled."""
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentStarted:
+    """An execution environment of a function was initialised, or has failed to be and tries it again."""
+
+    function: str
+    version: str
+    seconds: float
+    provisioned: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentFailed:
+    """An execution environment could not be made, or not be left."""
+
+    function: str
+    version: str
+    reason: str
+    provisioned: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentEnded:
+    """An execution environment was left: idle, or beyond its lifetime, or for the reason that is given."""
+
+    function: str
+    version: str
+    reason: str
+    invocations: int
+
+
+@dataclass(frozen=True, slots=True)
+class InvocationThrottled:
+    """An invocation got no execution environment."""
+
+    function: str
+    version: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class StateChanged:
     mapping: str
     state: str
@@ -173,6 +245,13 @@ TelemetryEvent: TypeAlias = (
     | ShardReleased
     | SettlementFailed
     | FunctionStuck
+    | BreakerOpened
+    | BreakerClosed
+    | ConcurrencyAdapted
+    | EnvironmentStarted
+    | EnvironmentFailed
+    | EnvironmentEnded
+    | InvocationThrottled
     | StateChanged
     | MappingCrashed
     | DrainBegun
@@ -202,12 +281,17 @@ class Counters:
 
     def __init__(self) -> None:
         self._counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self._of_functions: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self.last_results: dict[str, str] = {}
         """By mapping: Lambda's LastProcessingResult."""
 
     def of(self, mapping: str) -> dict[str, int]:
         """The counts of one mapping since the process began."""
         return dict(self._counts[mapping])
+
+    def of_function(self, function: str) -> dict[str, int]:
+        """The counts of one function's execution environments since the process began."""
+        return dict(self._of_functions[function])
 
     def emit(self, event: TelemetryEvent) -> None:
         match event:
@@ -246,6 +330,10 @@ class Counters:
                 self._counts[event.mapping]["ParkedEventCount"] += event.records
             case EventsReceived():
                 self._counts[event.mapping]["AsyncEventsReceived"] += event.events
+            case BreakerOpened():
+                self._counts[event.mapping]["CircuitBreakerOpenings"] += 1
+            case EnvironmentStarted() | EnvironmentFailed() | EnvironmentEnded() | InvocationThrottled():
+                self._of_functions[event.function][_OF_ENVIRONMENTS[type(event)]] += 1
             case MappingCrashed():
                 self._counts[event.mapping]["Crashes"] += 1
                 self.last_results[event.mapping] = f"PROBLEM: {event.error}"
@@ -263,6 +351,13 @@ class Counters:
         elif not event.asynchronous:
             counts["OnFailureDestinationDeliveredEventCount"] += event.records
 
+
+_OF_ENVIRONMENTS: dict[type, str] = {
+    EnvironmentStarted: "EnvironmentsStarted",
+    EnvironmentFailed: "EnvironmentFailures",
+    EnvironmentEnded: "EnvironmentsEnded",
+    InvocationThrottled: "Throttles",
+}
 
 _DELIVERY_FAILURES = {
     "OnSuccess": "DestinationDeliveryFailures",
@@ -295,8 +390,14 @@ class LogTelemetry:
                     self._log.debug("records_parked", **_fields(event))
             case DestinationDeliveryFailed():
                 self._log.error("destination_delivery_failed", **_fields(event))
-            case SettlementFailed():
-                self._log.warning("settlement_failed", **_fields(event))
+            case EnvironmentStarted() | EnvironmentEnded() | InvocationThrottled():
+                if self._debug:
+                    self._log.debug(_name(event), **_fields(event))
+            case SettlementFailed() | BreakerOpened() | EnvironmentFailed():
+                self._log.warning(_name(event), **_fields(event))
+            case ConcurrencyAdapted():
+                if self._debug:
+                    self._log.debug("concurrency_adapted", **_fields(event))
             case FunctionStuck():
                 self._log.error("function_stuck", **_fields(event))
             case MappingCrashed():
@@ -306,7 +407,14 @@ class LogTelemetry:
                     restart_in=round(event.restart_in, 1),
                     exc_info=event.error,
                 )
-            case ShardAssigned() | ShardReleased() | StateChanged() | DrainBegun() | DrainEnded():
+            case (
+                ShardAssigned()
+                | ShardReleased()
+                | StateChanged()
+                | BreakerClosed()
+                | DrainBegun()
+                | DrainEnded()
+            ):
                 self._log.info(_name(event), **_fields(event))
 
     def _delivered(self, event: BatchDelivered) -> None:

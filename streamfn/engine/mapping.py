@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 import anyio
 
+from streamfn.engine.breaking import Breaker
 from streamfn.engine.individual import Asynchronous, Individual
 from streamfn.engine.polling import Polling
 from streamfn.engine.routing import Router
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
+    from streamfn.core.breaking import BreakerState
+    from streamfn.engine.adapting import Adapting
     from streamfn.engine.plan import MappingPlan
     from streamfn.engine.polling import Poller
     from streamfn.engine.pool import Pool
@@ -52,14 +55,19 @@ class Mapping:
         telemetry: Telemetry,
         clock: Clock,
         random: Random,
+        adapting: Adapting | None = None,
     ) -> None:
         self.plan = plan
-        self._call = make_call(plan.function, plan.delivery.ordering)
+        call = make_call(plan.function, plan.delivery.ordering)
+        self._call = call if adapting is None else adapting.watching(call)
+        self._adapting = adapting
         self._pool = pool
         self._telemetry = telemetry
         self._clock = clock
         self._random = random
         self._router = Router(plan, telemetry, clock)
+        policy = plan.circuit_breaker
+        self._breaker = None if policy is None else Breaker(policy, plan.name, telemetry)
         self._workers: dict[str, Worker] = {}
         self._streams: dict[str, StreamShard] = {}
         self._queues: dict[str, QueueShard] = {}
@@ -93,6 +101,16 @@ class Mapping:
         """Seconds by which the shard that is furthest behind is behind, as far as known."""
         ages = [shard.iterator_age for shard in self._streams.values()]
         return max((age for age in ages if age is not None), default=None)
+
+    @property
+    def circuit_breaker(self) -> BreakerState | None:
+        """Where its circuit breaker stands, if it has one."""
+        return None if self._breaker is None else self._breaker.state
+
+    @property
+    def adaptive_limit(self) -> int | None:
+        """Invocations of the function at a time, where that adapts."""
+        return None if self._adapting is None else self._adapting.limit
 
     async def run(self) -> None:
         """Until drained. Raises what the source or a worker raises; cancelling it cuts off what is in
@@ -231,4 +249,5 @@ class Mapping:
             clock=self._clock,
             random=self._random,
             poller=poller,
+            breaker=self._breaker,
         )

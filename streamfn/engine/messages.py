@@ -124,8 +124,7 @@ class Messages:
         return envelopes.s3_key(self._plan.id, shard, at, unique)
 
     def _invocation(self, context: Context, at: float) -> Invocation:
-        version = "$LATEST" if self._asynchronous else ""
-        return Invocation(self._plan.function.arn, context.aws_request_id, at, version)
+        return Invocation(self._plan.function.arn, context.aws_request_id, at, context.function_version)
 
 
 def _payloads(batch: Batch) -> list[tuple[Record, Any]]:

@@ -11,6 +11,7 @@ from streamfn.core.policies import BatchPolicy, DeliveryPolicy, WhenDestinationF
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from streamfn.core.breaking import BreakerPolicy
     from streamfn.core.events import EventShape
     from streamfn.core.letters import Origin
     from streamfn.functions import FunctionSpec
@@ -62,6 +63,8 @@ class MappingPlan:
     """Queues: seconds until a failed record comes again; None: when its visibility timeout is over, as on
     AWS.
     """
+    circuit_breaker: BreakerPolicy | None = None
+    """When the function is no longer called for a while; None: never. Not for asynchronous invocations."""
     revoke_grace: float = 20.0
     """Seconds that batches in flight have to end when a shard goes to another worker."""
 

@@ -23,6 +23,7 @@ class Polling:
         self.pollers = Pollers(plan.minimum_pollers, plan.concurrency)
         self._reports = plan.delivery.report_batch_item_failures
         self._pool = pool
+        self._name = plan.name
         self._add = add
         self._closed = False
         self._claims = 0
@@ -48,16 +49,20 @@ class Polling:
         self.fill()
 
     async def claim(self) -> None:
-        """Claims a place of the function, waiting for one that is free and nobody else reads for.
+        """Claims a place of the function, waiting for one that is free and nobody else reads for; or, where
+        others of the function never leave one free, for the mapping's turn.
 
         Not the place itself, which others may use while a read finds nothing.
         """
-        while self._pool.free <= self._claims:
-            if self._pool.free > 0:
+        while not self._may_claim():
+            if self._pool.free > 0 or self._pool.contended(self._name):
                 await self._unclaimed.wait()
             else:
-                await self._pool.wait_free()
+                await self._pool.wait_free(self._name)
         self._claims += 1
+
+    def _may_claim(self) -> bool:
+        return self._pool.free > self._claims or (not self._claims and self._pool.contended(self._name))
 
     def unclaim(self) -> None:
         """The place is taken, or no longer wanted."""

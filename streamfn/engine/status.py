@@ -30,11 +30,16 @@ class MappingStatus:
     """Shards held; for a queue, its pollers."""
     counters: dict[str, int]
     """Counts since the process began, under the names of Lambda's metrics."""
+    circuit_breaker: str | None = None
+    """`closed`, `open` or `half_open`; None: it has none."""
+    adaptive_limit: int | None = None
+    """Invocations of the function at a time, as they have adapted; None: they do not."""
 
 
 def status_of(item: Supervised, counters: Counters) -> MappingStatus:
     """The status of one mapping now."""
     name, running = item.plan.name, item.mapping
+    breaker = running.circuit_breaker if running else None
     return MappingStatus(
         name=name,
         function=item.plan.function.name,
@@ -47,4 +52,6 @@ def status_of(item: Supervised, counters: Counters) -> MappingStatus:
         iterator_age=running.iterator_age if running else None,
         shards=running.shards if running else 0,
         counters=counters.of(name),
+        circuit_breaker=breaker.value if breaker else None,
+        adaptive_limit=running.adaptive_limit if running else None,
     )

@@ -12,21 +12,23 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import anyio
 
-from streamfn.core.delivery import Decision, Discard, decide, screen, without_spent
+from streamfn.core.breaking import verdict
+from streamfn.core.delivery import Decision, Discard, decide, screen
 from streamfn.core.lanes import Lanes, ShardLanes, lanes_for
-from streamfn.core.outcomes import Cause, Condition, Failed, Outcome, Refused
+from streamfn.core.outcomes import Cause, Failed, Outcome
 from streamfn.core.policies import Ordering
 from streamfn.core.records import Batch, Record
-from streamfn.engine.chains import chain_of, looping
+from streamfn.engine.breaking import Breaker, Passage
+from streamfn.engine.chains import chain_of, looping, refusal, stopped
 from streamfn.engine.settling import Cumulative
 from streamfn.engine.signal import Signal
 from streamfn.errors import ShardClosed, ShardLost
 from streamfn.functions import Call, Context
-from streamfn.ports import Clock, Reason, Shard, Telemetry
+from streamfn.ports import Clock, QueueShard, Reason, Shard, Telemetry
 from streamfn.telemetry import BatchDelivered, BatchRetried, FunctionStuck, RecordsPolled
 
 if TYPE_CHECKING:
@@ -82,6 +84,7 @@ class Worker:
         clock: Clock,
         random: Random,
         poller: Poller | None = None,
+        breaker: Breaker | None = None,
     ) -> None:
         self._shard = shard
         self._settler = settler
@@ -97,6 +100,9 @@ class Worker:
         self._wanted = plan.filter(shard.shape) if plan.filter else None
         self._poller = poller
         """Queues: how this worker takes its turn among the others of its mapping."""
+        self._breaker = breaker
+        self._passage = None if breaker is None else Passage(breaker)
+        """Of what is delivered alone; each runner has its own."""
         self._chained = poller is not None or plan.delivery.asynchronous
         """Records may carry the chain of requests that they belong to."""
         self._runners_allowed = 1 if poller else plan.runners
@@ -148,6 +154,8 @@ class Worker:
         finally:
             if self._timer is not None:
                 self._timer.cancel()
+            if self._passage is not None:
+                self._passage.leave()
             with anyio.move_on_after(5, shield=True):
                 await self._settler.close(lost=self._reason is Reason.LOST)
             self.ended.set()
@@ -271,12 +279,22 @@ class Worker:
 
     async def _deliver_alone(self, lanes: Lanes, *, suspect: bool) -> None:
         while len(lanes) and self._reason is None:
-            batch = lanes.take(self._now())
+            passage = self._passage
+            batch = lanes.take(self._now()) if passage is None else await self._pass(passage, lanes)
             if batch is not None:
-                await self._deliver(lanes, batch, suspect=suspect)
+                await self._deliver(lanes, batch, passage, suspect=suspect)
                 continue
             with self._until_drain():
                 await asyncio.sleep((lanes.due_at or 0.0) - self._now())
+
+    async def _pass(self, passage: Passage, lanes: Lanes) -> Batch | None:
+        """A batch, once the breaker lets it through. Messages wait for one visibility timeout and go back."""
+        patience = cast("QueueShard", self._shard).visibility_timeout if self._poller else None
+        with self._until_drain(), anyio.move_on_after(patience) as waiting:
+            return await passage.take(lanes, self._now())
+        if waiting.cancelled_caught:
+            await self._settler.forget(lanes.clear())
+        return None
 
     # --------------------------------------------------------------------------------------- polling
 
@@ -293,8 +311,11 @@ class Worker:
         lanes, policy = self._lanes, self._plan.batching
         found_nothing = False
         while (due_at := lanes.due_at) is None or due_at > self._now():
-            if due_at is None and not await poller.may_read(found_nothing=found_nothing):
-                return False
+            if due_at is None:
+                if self._passage is not None:
+                    await self._passage.enter()
+                if not await poller.may_read(found_nothing=found_nothing):
+                    return False
             limit = policy.batch_size - len(lanes)
             records = await self._shard.read(limit, POLL_WAIT if due_at is None else due_at - self._now())
             found_nothing = not records
@@ -311,20 +332,21 @@ class Worker:
     # --------------------------------------------------------------------------------------- runners
 
     async def _run(self) -> None:
+        passage = None if self._breaker is None else Passage(self._breaker)
         turn_ends = self._now() + _TURN
         while True:
             now = self._now()
             if now > turn_ends:
                 await asyncio.sleep(0)
                 turn_ends = self._now() + _TURN
-            batch = self._lanes.take(now)
+            batch = self._lanes.take(now) if passage is None else await passage.take(self._lanes, now)
             if batch is None:
                 await self._idle_until_due()
                 turn_ends = self._now() + _TURN
                 continue
             if self._runners_allowed > 1:
                 self._wake()
-            await self._deliver(self._lanes, batch)
+            await self._deliver(self._lanes, batch, passage)
 
     def _wake(self) -> None:
         """Gets one more runner going if something is due, or sets the timer for when it will be."""
@@ -363,22 +385,30 @@ class Worker:
 
     # -------------------------------------------------------------------------------------- delivery
 
-    async def _deliver(self, lanes: Lanes, taken: Batch, *, suspect: bool = False) -> None:
+    async def _deliver(
+        self, lanes: Lanes, taken: Batch, passage: Passage | None, *, suspect: bool = False
+    ) -> None:
         self.in_flight += len(taken)
         try:
-            refused = self._refusal(taken)
+            refused = refusal(self._plan, self._pool.limit, taken)
             if refused is not None:
                 await self._carry_out(lanes, taken, self._decide(taken, refused), self._context(taken))
                 return
             if not self._pool.try_acquire():
-                await self._pool.acquire()
+                await self._pool.acquire(self._plan.name)
+            if passage is not None and not passage.is_open:  # It opened while a place was waited for.
+                self._pool.release()
+                lanes.retry(taken, (taken,), self._now(), 0.0)
+                return
             if self._poller is not None:
                 self._poller.begins()
             context = self._context(taken)
             try:
                 batch = replace(taken, suspect=True) if suspect else taken
-                decision, outcome = await self._invoke(batch, context)
+                decision, outcome = await self._invoke(batch, context, passage)
             finally:
+                if passage is not None:  # Before what follows: destinations may be waited for.
+                    passage.leave()
                 if context.stuck is None:
                     self._pool.release()
                 else:
@@ -388,30 +418,23 @@ class Worker:
                 await self._router.succeeded(taken, outcome, context)
             await self._carry_out(lanes, taken, decision, context)
         finally:
+            if passage is not None:
+                passage.leave()
             self.in_flight -= len(taken)
             self._room_made.set()
             self._resting.set()
 
     def _context(self, batch: Batch) -> Context:
         """What the function is told. An event's invocations have its request id, and go on in its chain."""
-        function = self._plan.function
-        deadline = self._now() + function.timeout
+        function, deadline = self._plan.function, self._now() + self._plan.function.timeout
         if not self._chained:
             return Context(function, deadline)
         request_id = batch[0].id if self._plan.delivery.asynchronous else ""
         return Context(function, deadline, request_id, chain_of(batch, function.arn))
 
-    def _refusal(self, batch: Batch) -> Refused | None:
-        """Why an event is not delivered at all, however often it would be tried."""
-        if not self._plan.delivery.asynchronous or self._plan.sequences is not None:
-            return None
-        if self._pool.limit == 0:
-            return Refused(Condition.ZERO_RESERVED_CONCURRENCY)
-        if looping(batch, self._plan.function.arn):
-            return Refused(Condition.RECURSIVE_INVOCATION)
-        return None
-
-    async def _invoke(self, batch: Batch, context: Context) -> tuple[Decision, Outcome | None]:
+    async def _invoke(
+        self, batch: Batch, context: Context, passage: Passage | None
+    ) -> tuple[Decision, Outcome | None]:
         gone: tuple[Discard, ...] = ()
         if self._router.sequencer is None:
             live, gone = self._screen(batch)
@@ -422,7 +445,7 @@ class Worker:
         if live is None:
             return Decision(discard=gone), None
         if self._poller is not None and (loops := looping(live, self._plan.function.arn)):
-            return self._stop_loops(live, loops, gone), None
+            return stopped(self._plan, self._shard.id, live, loops, gone, self._telemetry), None
         begun = self._now()
         if self._settler.died(live):
             outcome: Outcome = _DIED
@@ -433,17 +456,12 @@ class Worker:
         if self._poller is not None:
             self._poller.answered(outcome)
         decision = self._decide(live, outcome)
-        failed = len(live) - len(decision.done)
+        if passage is not None:
+            passage.answered(well=verdict(outcome, live, decision.done, self._plan.delivery))
+        name, count, seconds = self._plan.name, len(live), self._now() - begun
+        failed = count - len(decision.done)
         self._telemetry.emit(
-            BatchDelivered(
-                self._plan.name,
-                self._shard.id,
-                len(live),
-                failed,
-                live.attempt,
-                self._now() - begun,
-                outcome,
-            )
+            BatchDelivered(name, self._shard.id, count, failed, live.attempt, seconds, outcome)
         )
         return replace(decision, discard=(*gone, *decision.discard)) if gone else decision, outcome
 
@@ -456,21 +474,6 @@ class Worker:
             await self._settler.resolve(discard.batch.records)
 
         return await sequencer.admit(self._shard, batch, self._screen, self._settler.resolve, give_up)
-
-    def _stop_loops(self, batch: Batch, loops: Sequence[Record], gone: tuple[Discard, ...]) -> Decision:
-        """What would go on for ever is not delivered: it stays in its queue, which counts how often it was
-        received. The rest of its batch goes again at once.
-        """
-        stopped = set(map(id, loops))
-        rest = [record for record in batch if id(record) not in stopped]
-        outcome = Refused(Condition.RECURSIVE_INVOCATION)
-        count, name = len(loops), self._plan.name
-        self._telemetry.emit(BatchDelivered(name, self._shard.id, count, count, 0, 0.0, outcome))
-        parts = [replace(batch, records=loops)]
-        if rest:
-            parts.append(replace(batch, records=rest, throttles=batch.throttles + 1))
-        decision = Decision(retry=tuple(parts), discard=gone)
-        return without_spent(decision, outcome, self._plan.delivery)
 
     def _decide(self, batch: Batch, outcome: Outcome) -> Decision:
         jitter = self._random.uniform(0.5, 1.0)
