@@ -1,0 +1,10 @@
+"""Stores on files, in real time."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
