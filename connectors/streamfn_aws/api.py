@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import random
 from contextlib import AsyncExitStack, asynccontextmanager
+from contextvars import ContextVar
 from functools import partial
 from ssl import SSLError
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
@@ -19,20 +21,25 @@ import anyio
 from aiobotocore.config import AioConfig
 from aiobotocore.credentials import AioAssumeRoleCredentialFetcher, AioDeferredRefreshableCredentials
 from aiobotocore.session import AioSession
+from aiohttp import ClientConnectorError
 from anyio import to_thread
 from botocore import xform_name
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    ConnectTimeoutError,
     CredentialRetrievalError,
+    EndpointConnectionError,
     HTTPClientError,
     NoCredentialsError,
     NoRegionError,
     PartialCredentialsError,
     ProfileNotFound,
+    ProxyConnectionError,
     TokenRetrievalError,
 )
 from botocore.exceptions import ConnectionError as BotocoreConnectionError
+from botocore.exceptions import SSLError as BotocoreSslError
 
 from streamfn.errors import ConfigurationError
 from streamfn_aws.errors import ServiceError
@@ -49,6 +56,18 @@ _PAUSE: Final = 0.1
 """Seconds before the second try of a call that nothing came of; the third waits twice as long."""
 
 _LONGEST_POLL: Final = 20.0
+_SILENCES: Final = {"lambda": 6000.0}
+"""Seconds after which a connection without a word is given up: functions are silent while they run."""
+
+
+_HEADERS: Final[ContextVar[Mapping[str, str]]] = ContextVar(
+    "streamfn_aws.headers", default=MappingProxyType({})
+)
+"""Of the call that is being made."""
+
+
+class Unreachable(OSError):
+    """No connection could be made, so that the call was not."""
 
 
 class Api:
@@ -111,6 +130,25 @@ class Api:
             await asyncio.sleep(_PAUSE * (_TRIES - left) * random.uniform(0.5, 1.0))
         raise AssertionError("the last try returns or raises")  # pragma: no cover
 
+    async def call_once(
+        self,
+        operation: str,
+        parameters: Mapping[str, Any],
+        *,
+        patience: float,
+        headers: Mapping[str, str],
+    ) -> Any:
+        """The answer to a call that is not made again, for it may have had its effect. Raises Unreachable
+        where it had none for certain. `headers`: those that the SDK has no parameter for.
+        """
+        token = _HEADERS.set(headers)
+        try:
+            return await self._by_botocore(operation, parameters, patience)
+        except (ClientError, BotoCoreError) as error:
+            raise self._translated(error) from error
+        finally:
+            _HEADERS.reset(token)
+
     @asynccontextmanager
     async def stream(self, operation: str, parameters: Mapping[str, Any]) -> AsyncIterator[EventStream]:
         """The events that a call is answered with, as long as they come. Always by our own HTTP: what comes
@@ -140,7 +178,10 @@ class Api:
                     said.get("Code", ""),
                     said.get("Message", ""),
                     meta.get("HTTPStatusCode", 0),
+                    error.response,
                 )
+            case BotocoreConnectionError() if _unconnected(error):
+                return Unreachable(f"{self.endpoint}: {error}")
             case BotocoreConnectionError() | HTTPClientError():
                 return OSError(f"{self.endpoint}: {error}")
             case _:
@@ -157,6 +198,7 @@ async def _opened(connection: Connection, service: str) -> AsyncIterator[Api]:
     async with AsyncExitStack() as resources:
         try:
             client = await resources.enter_async_context(_client(session, connection, service))
+            client.meta.events.register("before-call", _add_headers)
             if await _credentials(session) is None:
                 raise NoCredentialsError
             lean = await resources.enter_async_context(Lean.opened(client, session, bundle))
@@ -226,7 +268,7 @@ def _client(session: AioSession, connection: Connection, service: str) -> Any:
         # Tries are counted here (`Api.call`), and timed too.
         retries={"mode": "standard", "total_max_attempts": 1},
         connect_timeout=5,
-        read_timeout=_LONGEST_POLL + 40,
+        read_timeout=_SILENCES.get(service, _LONGEST_POLL + 40),
         # A long poll keeps a connection for itself.
         max_pool_connections=1000,
         parameter_validation=True,
@@ -239,6 +281,17 @@ def _client(session: AioSession, connection: Connection, service: str) -> Any:
         verify=connection.ca_bundle,
         config=config,
     )
+
+
+def _unconnected(error: BotocoreConnectionError) -> bool:
+    """Whether no connection was made. The SDK says of broken ones too that it could not connect."""
+    if isinstance(error, EndpointConnectionError):
+        return isinstance(error.kwargs.get("error"), ClientConnectorError)
+    return isinstance(error, ConnectTimeoutError | ProxyConnectionError | BotocoreSslError)
+
+
+def _add_headers(params: dict[str, Any], **_: object) -> None:
+    params["headers"].update(_HEADERS.get())
 
 
 def _configuration(error: Exception) -> ConfigurationError:

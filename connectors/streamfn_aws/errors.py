@@ -5,12 +5,13 @@ destinations.
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
 
 from streamfn.errors import ConfigurationError, SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 _THROTTLED: Final = frozenset(
     {
@@ -61,18 +62,24 @@ _CREDENTIALS: Final = frozenset(
 )
 
 
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+
 _TRUST: Final = ". Fix: if the endpoint is the right one, give its certificate as ca_bundle"
 
 
 class ServiceError(Exception):
     """A service of AWS answered that it did not do what was asked."""
 
-    def __init__(self, operation: str, code: str, message: str, status: int) -> None:
+    def __init__(
+        self, operation: str, code: str, message: str, status: int, answer: Mapping[str, Any] = _NOTHING
+    ) -> None:
         self.operation = operation
         self.code = code.rpartition(".")[2] if code.startswith("AWS.") else code
         """Without `AWS.SimpleQueueService.`, which some answers have before it and some have not."""
         self.message = message
         self.status = status
+        self.answer = answer
+        """All that was said, where the SDK read it: some errors have members of their own."""
         super().__init__(f"{operation}: {self.code}: {message}" if message else f"{operation}: {self.code}")
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from contextlib import suppress
+from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, Final
 
@@ -28,7 +29,7 @@ from streamfn_http.answers import Answer, excerpt
 from streamfn_http.sending import Lost, Unreachable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from streamfn_http.options import Address
 
@@ -43,6 +44,17 @@ _LARGE: Final = 2**20
 """Bytes of a body that the client wants to read piece by piece."""
 
 _TRUST: Final = ". Fix: if it is the right one, give its certificate as ca_bundle"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer, whole."""
+
+    answer: Answer
+    headers: Mapping[str, str]
+    """By names in any case."""
+    body: bytes | None
+    """None: it was longer than was asked for."""
 
 
 class Client:
@@ -61,8 +73,11 @@ class Client:
         connections: int,
         connecting: float,
         hidden: Sequence[str],
+        kept: float = 15.0,
     ) -> None:
-        """`connecting`: seconds within which a connection is there. `hidden`: what is never shown."""
+        """`connections`: at a time, 0 for any number. `connecting`: seconds within which one is there.
+        `kept`: seconds for which an unused one stays. `hidden`: what is never shown.
+        """
         self._address = address
         self._url = URL(address.url, encoded=True)
         self._trust = trust
@@ -70,6 +85,7 @@ class Client:
         self._connections = connections
         self._connecting = connecting
         self._hidden = hidden
+        self._kept = kept
         self._session: ClientSession | None = None
         self._opening = asyncio.Lock()
 
@@ -78,12 +94,47 @@ class Client:
 
         Raises Unreachable, Lost and TimeoutError.
         """
+        response = await self._sent(headers, body, until)
+        try:
+            beginning = await self._read(response, until)
+        finally:
+            # Read to its end, it has given its connection back already.
+            response.close()
+        return Answer(
+            response.status,
+            response.reason or "",
+            response.headers.get("Retry-After"),
+            excerpt(beginning[:_SHOWN], self._hidden),
+        )
+
+    async def ask(self, headers: Sequence[tuple[str, str]], body: bytes, until: float, most: int) -> Reply:
+        """As `post`, but with the body of the answer, as far as it has no more than `most` bytes."""
+        response = await self._sent(headers, body, until)
+        try:
+            async with asyncio.timeout_at(until):
+                whole = await _whole(response, most)
+        except ClientError as error:
+            why = str(error) or type(error).__name__
+            raise Lost(f"{self._address.name}: the answer broke off: {why}") from error
+        except TimeoutError:
+            raise TimeoutError(f"{self._address.name}: no whole answer in time") from None
+        finally:
+            response.close()
+        answer = Answer(
+            response.status,
+            response.reason or "",
+            response.headers.get("Retry-After"),
+            excerpt((whole or b"")[:_SHOWN], self._hidden),
+        )
+        return Reply(answer, response.headers, whole)
+
+    async def _sent(self, headers: Sequence[tuple[str, str]], body: bytes, until: float) -> ClientResponse:
         name = self._address.name
         try:
             async with asyncio.timeout_at(until):
                 session = await self._opened()
                 data = BytesIO(body) if len(body) >= _LARGE else body
-                response = await session.post(
+                return await session.post(
                     self._url, headers=headers, data=data, proxy=self._proxy, allow_redirects=False
                 )
         # What some of these would say themselves has the query of the address in it.
@@ -99,17 +150,6 @@ class Client:
             raise Lost(f"{name}: {str(error) or type(error).__name__}") from error
         except TimeoutError:
             raise TimeoutError(f"{name}: no answer in time") from None
-        try:
-            beginning = await self._read(response, until)
-        finally:
-            # Read to its end, it has given its connection back already.
-            response.close()
-        return Answer(
-            response.status,
-            response.reason or "",
-            response.headers.get("Retry-After"),
-            excerpt(beginning[:_SHOWN], self._hidden),
-        )
 
     async def reach(self) -> None:
         """Connects, to the proxy if there is one, and hangs up. Raises OSError."""
@@ -137,7 +177,11 @@ class Client:
             if self._session is None:
                 trust = await self._context()
                 self._session = ClientSession(
-                    connector=TCPConnector(limit=self._connections, ssl=True if trust is None else trust),
+                    connector=TCPConnector(
+                        limit=self._connections,
+                        keepalive_timeout=self._kept,
+                        ssl=True if trust is None else trust,
+                    ),
                     timeout=ClientTimeout(total=None, sock_connect=self._connecting),
                     cookie_jar=DummyCookieJar(),
                     headers={"User-Agent": "streamfn", "Accept-Encoding": "identity"},
@@ -165,6 +209,16 @@ class Client:
 
     def _slow(self) -> str:
         return f"{self._address.name}: nobody answers within {self._connecting:g} s"
+
+
+async def _whole(response: ClientResponse, most: int) -> bytes | None:
+    """The body; None where it is longer than `most` bytes."""
+    read = bytearray()
+    while piece := await response.content.readany():
+        read += piece
+        if len(read) > most:
+            return None
+    return bytes(read)
 
 
 def said(error: OSError) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from typing import TYPE_CHECKING, Final, Self
-from urllib.parse import parse_qsl
 
 from streamfn.errors import SourceError
 from streamfn.options import within
@@ -16,6 +15,7 @@ from streamfn_http.options import (
     authorization,
     content_type,
     format_of,
+    hidden,
     parsed_uri,
     proxy_address,
     trust,
@@ -82,7 +82,7 @@ class HttpDestination:
             connections=self._width,
             # Whoever is not there is known to be so before the time is over.
             connecting=min(_CONNECTING, self._timeout / 2),
-            hidden=_hidden(dict(self._headers).get("Authorization", ""), self._address.query),
+            hidden=hidden(dict(self._headers).get("Authorization", ""), self._address.query),
         )
 
     @classmethod
@@ -146,9 +146,3 @@ def _headers(type_of_body: str, credentials: str | None) -> tuple[tuple[str, str
     if (said := authorization(credentials)) is not None:
         headers.append(("Authorization", said))
     return tuple(headers)
-
-
-def _hidden(credentials: str, query: str) -> tuple[str, ...]:
-    """What is not to be shown: the whole, and the parts that are secret where only those are repeated."""
-    parts = [credentials.partition(" ")[2], *(value for _, value in parse_qsl(query))]
-    return tuple(one for one in (credentials, query, *(part for part in parts if len(part) >= 8)) if one)

@@ -13,9 +13,13 @@ from streamfn.options import one_of, parsed, secret, text, unknown
 from streamfn.ports import FailureFormat
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from urllib.parse import SplitResult
 
 ROLE: Final = "Destination"
+CODE: Final = "Code"
+
+_OF: Final = {ROLE: "of webhooks", CODE: "of functions behind an address"}
 
 OPTION_TYPES: Final[dict[str, type]] = {
     "authorization": str,
@@ -26,6 +30,15 @@ OPTION_TYPES: Final[dict[str, type]] = {
     "proxy": str,
     "query": str,
     "secret": str,
+    "timeout": float,
+}
+
+RUNTIME_TYPES: Final[dict[str, type]] = {
+    "authorization": str,
+    "ca_bundle": str,
+    "capacity": int,
+    "proxy": str,
+    "query": str,
     "timeout": float,
 }
 
@@ -58,19 +71,21 @@ class Address:
         return f"{self.name}?{self.query}" if self.query else self.name
 
 
-def parsed_uri(uri: str) -> tuple[str, dict[str, Any]]:
+def parsed_uri(
+    uri: str, types: Mapping[str, type] = OPTION_TYPES, role: str = ROLE
+) -> tuple[str, dict[str, Any]]:
     """The address and the options of `https://host/path?option=value`.
 
     Raises ConfigurationError naming what is wrong and the fix. Never repeats options: they may hold secrets.
     """
     place, _, query = uri.partition("?")
     if "#" in uri:
-        raise ConfigurationError("an address of a webhook has no part behind #", field=ROLE, fix=_EXAMPLE)
+        raise ConfigurationError("an address has no part behind # here", field=role, fix=_EXAMPLE)
     pairs = parse_qsl(query, keep_blank_values=True)
     names = [name for name, _ in pairs]
-    unknown(names, OPTION_TYPES, "of webhooks (what the receiver is to get goes into the option query)")
+    unknown(names, types, f"{_OF[role]} (what the receiver is to get goes into the option query)")
     given: dict[str, Any] = {
-        name: parsed(name, value, OPTION_TYPES[name]) for name, value in pairs if name != "secret"
+        name: parsed(name, value, types[name]) for name, value in pairs if name != "secret"
     }
     for name in given:
         if names.count(name) > 1:
@@ -80,12 +95,12 @@ def parsed_uri(uri: str) -> tuple[str, dict[str, Any]]:
     return place, given
 
 
-def address(url: str, query: str | None) -> Address:
+def address(url: str, query: str | None, role: str = ROLE) -> Address:
     """Where `url` is, and what its query is to be: as it is written in a URL, or `env:NAME`.
 
     Raises ConfigurationError, which repeats neither a user nor a query.
     """
-    parts, port = _parts(url)
+    parts, port = _parts(url, role)
     host = parts.hostname or ""
     shown = f"[{host}]" if ":" in host else host
     if port != _PORTS[parts.scheme]:
@@ -99,28 +114,28 @@ def address(url: str, query: str | None) -> Address:
     )
 
 
-def _parts(url: str) -> tuple[SplitResult, int]:
+def _parts(url: str, role: str) -> tuple[SplitResult, int]:
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        raise ConfigurationError("is no address", field=ROLE, fix=_EXAMPLE) from None
+        raise ConfigurationError("is no address", field=role, fix=_EXAMPLE) from None
     if parts.scheme not in _PORTS:
-        raise ConfigurationError("is no address of http: or https:", field=ROLE, fix=_EXAMPLE)
+        raise ConfigurationError("is no address of http: or https:", field=role, fix=_EXAMPLE)
     if "@" in parts.netloc:
         raise ConfigurationError(
             f"an {parts.scheme}: address takes no user or password before the host",
-            field=ROLE,
+            field=role,
             fix=f"write {parts.scheme}://host/path?authorization=env:VARIABLE",
         )
     if "?" in url or "#" in url:
         raise ConfigurationError(
-            "has a part behind ? or #", field=ROLE, fix="give what the receiver is to get as query"
+            "has a part behind ? or #", field=role, fix="give what the receiver is to get as query"
         )
     if port == 0 or not _HOST.fullmatch(parts.hostname or ""):
         raise ConfigurationError(
             f"{parts.netloc!r} is no address of a host",
-            field=ROLE,
+            field=role,
             fix=f"{_EXAMPLE}; one with letters beyond ASCII in its xn-- form",
         )
     return parts, _PORTS[parts.scheme] if port is None else port
@@ -195,3 +210,9 @@ def trust(path: str | None, is_tls: bool) -> ssl.SSLContext | None:
         raise ConfigurationError(
             f"{path}: {error}", field="ca_bundle", fix="name a file of PEM certificates"
         ) from error
+
+
+def hidden(credentials: str, query: str) -> tuple[str, ...]:
+    """What is not to be shown: the whole, and the parts that are secret where only those are repeated."""
+    parts = [credentials.partition(" ")[2], *(value for _, value in parse_qsl(query))]
+    return tuple(one for one in (credentials, query, *(part for part in parts if len(part) >= 8)) if one)

@@ -11,14 +11,18 @@ from anyio import lowlevel
 
 from streamfn.ports import (
     Destination,
+    Environment,
     EventQueue,
     EventShard,
     EventSource,
+    FunctionStore,
+    Key,
     LeaseStore,
     LetterFetcher,
     LetterStore,
     QueueShard,
     QueueSource,
+    Runtime,
     SendFailure,
     Shard,
     StreamShard,
@@ -29,10 +33,13 @@ from streamfn.testing.clock import virtual_backend
 from streamfn.testing.conformance import (
     DestinationSuite,
     EventQueueSuite,
+    FunctionStoreSuite,
+    KeySuite,
     LeaseStoreSuite,
     LetterFetcherSuite,
     LetterStoreSuite,
     QueueSourceSuite,
+    RuntimeSuite,
     StreamSourceSuite,
 )
 from streamfn.testing.memory import MemoryDestination
@@ -182,6 +189,9 @@ SUITES: list[type] = [
     LetterStoreSuite,
     LetterFetcherSuite,
     EventQueueSuite,
+    FunctionStoreSuite,
+    KeySuite,
+    RuntimeSuite,
 ]
 
 
@@ -211,6 +221,10 @@ def test_each_promise_of_the_ports_has_a_test() -> None:
         EventQueue,
         EventSource,
         EventShard,
+        FunctionStore,
+        Key,
+        Environment,
+        Runtime,
     ]
     promised = {
         f"{port.__name__}.{name}" for port in ports for name in vars(port) if not name.startswith("_")

@@ -7,13 +7,16 @@ from typing import Any
 
 import pytest
 
-from streamfn.ports import Destination, LeaseStore, Message, QueueSource, StreamSource
+from streamfn.ports import Destination, FunctionStore, LeaseStore, Message, QueueSource, StreamSource
 from streamfn.stores.memory import MemoryLeaseStore
 from streamfn.testing.clock import clock, virtual_backend
 from streamfn.testing.conformance import (
     DestinationFeatures,
     DestinationHarness,
     DestinationSuite,
+    FunctionStoreFeatures,
+    FunctionStoreHarness,
+    FunctionStoreSuite,
     LeaseStoreFeatures,
     LeaseStoreHarness,
     LeaseStoreSuite,
@@ -24,6 +27,7 @@ from streamfn.testing.conformance import (
     StreamHarness,
     StreamSourceSuite,
 )
+from streamfn.testing.functions_store import MemoryFunctionStore
 from streamfn.testing.memory import MemoryDestination, MemoryQueue, MemoryStream
 
 DIES = "the memory of a process does not survive it"
@@ -149,3 +153,22 @@ class TestMemoryLeaseStore(LeaseStoreSuite):
     @pytest.fixture
     def harness(self) -> LeaseStoreHarness:
         return MemoryLeaseStoreHarness()
+
+
+class MemoryFunctionStoreHarness(FunctionStoreHarness):
+    def __init__(self) -> None:
+        self._store = MemoryFunctionStore()
+
+    def now(self) -> float:
+        return clock()
+
+    def store(self) -> FunctionStore:
+        return self._store
+
+
+class TestMemoryFunctionStore(FunctionStoreSuite):
+    features = FunctionStoreFeatures(reopening=DIES)
+
+    @pytest.fixture
+    def harness(self) -> FunctionStoreHarness:
+        return MemoryFunctionStoreHarness()

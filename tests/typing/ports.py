@@ -5,9 +5,26 @@ from __future__ import annotations
 from streamfn.destinations.file import FileDestination
 from streamfn.destinations.log import LogDestination
 from streamfn.local import LocalDestination, LocalQueue, LocalStream
-from streamfn.ports import Destination, LeaseStore, QueueSource, StreamSource
+from streamfn.ports import (
+    Destination,
+    FunctionStore,
+    Key,
+    LeaseStore,
+    QueueSource,
+    Runtime,
+    RuntimeKind,
+    StreamSource,
+)
+from streamfn.runtimes.container import ContainerRuntime
+from streamfn.runtimes.process import ProcessRuntime
+from streamfn.stores.functions import SqliteFunctionStore
+from streamfn.stores.keys import LocalKey
 from streamfn.stores.memory import MemoryLeaseStore
+from streamfn.testing.functions_store import MemoryFunctionStore
 from streamfn.testing.memory import MemoryDestination, MemoryQueue, MemoryStream
+from streamfn.testing.runtimes import ScriptedRuntime
+from streamfn_aws import KmsKey, LambdaRuntime
+from streamfn_http import HttpRuntime
 from streamfn_kafka import KafkaDestination, KafkaSource
 
 
@@ -31,3 +48,24 @@ def destinations(
 
 def stores(memory: MemoryLeaseStore) -> list[LeaseStore]:
     return [memory]
+
+
+def functions(sqlite: SqliteFunctionStore, memory: MemoryFunctionStore) -> list[FunctionStore]:
+    return [sqlite, memory]
+
+
+def keys(local: LocalKey, kms: KmsKey) -> list[Key]:
+    return [local, kms]
+
+
+def runtimes(
+    process: ProcessRuntime,
+    container: ContainerRuntime,
+    http: HttpRuntime,
+    aws: LambdaRuntime,
+    scripted: ScriptedRuntime,
+) -> list[Runtime]:
+    return [process, container, http, aws, scripted]
+
+
+RUNTIMES: list[RuntimeKind] = [ContainerRuntime, HttpRuntime, LambdaRuntime]

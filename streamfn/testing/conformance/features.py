@@ -148,3 +148,44 @@ class EventQueueFeatures(Pace):
     unusable: Has = True
     """The harness can give a queue that cannot be used."""
     max_payload: int = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimeFeatures(Pace):
+    """A runtime, with the function of `streamfn.testing.conformance.function`."""
+
+    timeout: float = 1.0
+    """Seconds of an invocation, as the harness has it set up."""
+    ending: float = 3.0
+    """Seconds that ending a function takes at most, and making a new one of it."""
+    capacity: int = 1
+    """Invocations of one environment at a time, as the harness has it set up."""
+    request_ids: Has = True
+    """The function is told the request id of the caller."""
+    arns: Has = True
+    """The function is told the ARN that it was invoked by."""
+    traces: Has = True
+    client_contexts: Has = True
+    logs: Has = True
+    deadlines: Has = True
+    """The function knows how much time it has left."""
+    dying: Has = True
+    """A function whose process ends is told apart from one that raises."""
+    apart: Has = True
+    """Environments share nothing, so each counts for itself."""
+    resetting: Has = True
+    """What a function that was cut off kept in memory is gone."""
+    init: Has = True
+    """The harness can make functions that do not initialise."""
+    slow_init: Has = True
+    """The harness can make functions whose init lasts, and time passes quickly enough for it."""
+    cutting: Has = True
+    """What is cut off runs no more."""
+    breaking: Has = True
+    """The harness can break an environment."""
+    unusable: Has = True
+    """The harness can give a runtime that can make no environment."""
+    large: Has = True
+    """An answer above 6 MB is refused as Lambda does."""
+    max_payload: int = 5_000_000
+    """Bytes of the largest event and answer."""

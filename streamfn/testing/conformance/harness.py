@@ -14,12 +14,14 @@ import pytest
 if TYPE_CHECKING:
     from streamfn.ports import (
         Destination,
+        Environment,
         EventQueue,
         LeaseStore,
         LetterFetcher,
         LetterStore,
         Message,
         QueueSource,
+        Runtime,
         StreamSource,
     )
 
@@ -211,4 +213,32 @@ class EventQueueHarness(Harness, Protocol):
 
     def unusable(self) -> EventQueue:
         """A queue that cannot be used: where it should be is something else."""
+        pytest.fail("the feature `unusable` needs this")
+
+
+class RuntimeHarness(Harness, Protocol):
+    """A function that does as its event says (`streamfn.testing.conformance.function`)."""
+
+    @abstractmethod
+    def runtime(self) -> Runtime:
+        """A runtime of the function, with the timeout and the capacity that the features name."""
+
+    async def running(self) -> int:
+        """Invocations, processes or the like of the function that run now, or wait for invocations."""
+        pytest.fail("the feature `cutting` needs this")
+
+    def failing(self, times: int | None) -> Runtime:
+        """One whose function raises ValueError("no init") at so many inits; at each without a number."""
+        pytest.fail("the feature `init` needs this")
+
+    def slow(self, seconds: float) -> Runtime:
+        """One whose init lasts so long."""
+        pytest.fail("the feature `slow_init` needs this")
+
+    async def spoil(self, environment: Environment) -> None:
+        """Does something to an environment that it cannot mend, so that it can run nothing from now on."""
+        pytest.fail("the feature `breaking` needs this")
+
+    def unusable(self) -> Runtime:
+        """One that can make no environment."""
         pytest.fail("the feature `unusable` needs this")
