@@ -4,38 +4,42 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Self
 
 import anyio
 
-from streamfn import planning, runtimes
+from streamfn import planning
+from streamfn.concurrency import Concurrency
+from streamfn.core.deployments import LATEST
 from streamfn.core.lifecycle import MappingState
 from streamfn.core.lineage import TRACE_HEADER
+from streamfn.declaring import Declarations
 from streamfn.engine import mapping as engine
-from streamfn.engine.pool import Pool
 from streamfn.engine.status import MappingStatus, status_of
 from streamfn.engine.supervisor import Supervised, Supervisor, plain
 from streamfn.errors import ConfigurationError, StreamfnError
-from streamfn.functions import CURRENT, FunctionSpec, Handler
+from streamfn.functions import CURRENT
 from streamfn.invoking import Invoker, payload_of
 from streamfn.planning import Setting
+from streamfn.request_response import RequestResponse, Response
 from streamfn.telemetry import Counters, DrainBegun, DrainEnded, EventsReceived, Fanout, LogTelemetry, logger
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Iterable, Sequence
 
-    from streamfn.config import EventInvokeConfig, EventSourceMapping
+    from streamfn.config import EventSourceMapping
     from streamfn.config.kinds import Kind
     from streamfn.core.records import Headers
+    from streamfn.deploying import Deployed
     from streamfn.engine.plan import MappingPlan
-    from streamfn.ports import Clock, Destination, EventQueue, Source, Telemetry
+    from streamfn.functions import FunctionSpec, Handler
+    from streamfn.ports import Answer, Clock, Destination, EventQueue, Request, Source, Telemetry
 
-F = TypeVar("F", bound=Handler)
 
-
-class App:
+class App(Declarations):
     """Functions and the event source mappings that feed them.
 
     Nothing happens before `start` (or `async with app`): declare functions and mappings at import time, then
@@ -57,14 +61,12 @@ class App:
         seed: int | None = None,
         dead_letters: bool | str | Destination | None = None,
         event_queue: EventQueue | None = None,
+        concurrent_executions: int = planning.UNRESERVED_CONCURRENCY,
+        function_logs: str | Path | None = None,
     ) -> None:
+        super().__init__()
         self.name = name
         self.state_dir = Path(state_dir)
-        self.functions: dict[str, FunctionSpec] = {}
-        self._names: dict[int, str] = {}
-        self.declared: dict[str, EventSourceMapping] = {}
-        self.event_invoke_configs: dict[str, EventInvokeConfig] = {}
-        """By function, with a qualifier behind a colon if it is of a version or an alias."""
         self.dead_letters = dead_letters
         """Whether what is given up is kept whole, where mapping or function say nothing: True for
         `local:queue/dead-letters`, or a URI, or a destination.
@@ -75,137 +77,17 @@ class App:
         self._clock = clock
         self._event_queue = event_queue
         self._random = Random(seed)
-        self._pools: dict[str, Pool] = {}
-        self._unreserved = Pool(planning.UNRESERVED_CONCURRENCY)
+        self.function_logs = function_logs
+        """A folder for the logs of deployed functions; None: they are lines of the logger."""
+        self._concurrency = Concurrency(self.functions, self.adaptive, concurrent_executions)
         self._supervisor: Supervisor | None = None
         self._invoker: Invoker | None = None
+        self._deployed: Deployed | None = None
         self._main: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
         self._grace = 30.0
         self._clean = True
         self._destinations: list[Destination] = []
-
-    # ------------------------------------------------------------------------------------- declaring
-
-    @overload
-    def function(self, handler: F, /) -> F: ...
-    @overload
-    def function(
-        self,
-        handler: None = None,
-        /,
-        *,
-        name: str | None = None,
-        timeout: float = 60.0,
-        reserved_concurrency: int | None = None,
-        batch: bool = False,
-        each: Any = None,
-        memory_size: int = 128,
-    ) -> Callable[[F], F]: ...
-    def function(
-        self,
-        handler: F | None = None,
-        /,
-        *,
-        name: str | None = None,
-        timeout: float = 60.0,
-        reserved_concurrency: int | None = None,
-        batch: bool = False,
-        each: Any = None,
-        memory_size: int = 128,
-    ) -> F | Callable[[F], F]:
-        """Declares a function and returns it unchanged.
-
-        It is called as on Lambda, `handler(event, context)`; with `batch=True` as `handler(batch)` or
-        `handler(batch, context)` with a `Batch`; with `each=Model` record by record with the value parsed
-        into a pydantic or msgspec model, and failed records are reported for it. Coroutine functions run on
-        the loop, others on threads. `timeout` is in seconds; `reserved_concurrency` 0 switches the function
-        off.
-
-        Raises ConfigurationError for a name that is taken and for limits out of range.
-        """
-
-        def declare(handler: F) -> F:
-            label = str(name or getattr(handler, "__name__", type(handler).__name__))
-            if label in self.functions:
-                raise ConfigurationError(
-                    f"a function named {label!r} is already declared",
-                    field="FunctionName",
-                    fix="pass name=... to one of them",
-                )
-            if timeout <= 0:
-                raise ConfigurationError(
-                    f"{timeout} is not above 0", field=f"{label}.Timeout", fix="give seconds, such as 60"
-                )
-            if reserved_concurrency is not None and reserved_concurrency < 0:
-                raise ConfigurationError(
-                    f"{reserved_concurrency} is below 0",
-                    field=f"{label}.ReservedConcurrentExecutions",
-                    fix="give a number from 0, where 0 switches the function off",
-                )
-            if batch and each is not None:
-                raise ConfigurationError(
-                    "batch=True and each=... exclude each other", field=f"{label}", fix="leave one out"
-                )
-            self._names.setdefault(id(handler), label)
-            self.functions[label] = FunctionSpec(
-                label, handler, timeout, reserved_concurrency, batch, each, memory_size
-            )
-            return handler
-
-        return declare if handler is None else declare(handler)
-
-    def event_source_mapping(
-        self, function: Handler | str, source: str | Source, **options: Any
-    ) -> EventSourceMapping:
-        """Declares that a source feeds a function. Options as in `CreateEventSourceMapping`, in either
-        spelling.
-
-        Raises ConfigurationError naming the option and the fix.
-        """
-        from streamfn.config import EventSourceMapping
-
-        mapping = EventSourceMapping.load(
-            {"function": self._function_name(function), "source": source, **options}
-        )
-        if mapping.name in self.declared:
-            raise ConfigurationError(
-                f"a mapping named {mapping.name!r} is already declared",
-                field="Name",
-                fix="pass name=... to one of them",
-            )
-        self.declared[mapping.name] = mapping
-        return mapping
-
-    def event_invoke_config(self, function: Handler | str, **options: Any) -> EventInvokeConfig:
-        """Declares what is done with the asynchronous invocations of a function. Options as in
-        `PutFunctionEventInvokeConfig`, in either spelling; `Qualifier` for one of its versions or aliases.
-
-        Raises ConfigurationError naming the option and the fix.
-        """
-        from streamfn.config import EventInvokeConfig
-
-        name = function if isinstance(function, str) else self._function_name(function)
-        config = EventInvokeConfig.load({"function": name, **options})
-        self._function_name(config.function)
-        if config.key in self.event_invoke_configs:
-            raise ConfigurationError(
-                f"options of {config.key} are already declared",
-                field="FunctionName",
-                fix="give one of them a Qualifier",
-            )
-        self.event_invoke_configs[config.key] = config
-        return config
-
-    def _function_name(self, function: Handler | str) -> str:
-        name = function if isinstance(function, str) else self._names.get(id(function), "")
-        if name not in self.functions:
-            raise ConfigurationError(
-                f"{function!r} is not a function of this app",
-                field="FunctionName",
-                fix="decorate it with @app.function first",
-            )
-        return name
 
     # ---------------------------------------------------------------------------------------- living
 
@@ -220,6 +102,7 @@ class App:
         """Starts every declared mapping. Raises ConfigurationError where one cannot be built."""
         if self._main is not None:
             raise StreamfnError("the app is running already")
+        self._concurrency.reserve()
         plans = [
             (plan, mapping.enabled) for mapping in self.declared.values() for plan in self._plans(mapping)
         ]
@@ -268,10 +151,15 @@ class App:
             self._telemetry = Fanout((self.counters, LogTelemetry(log, debug=debug), *self._extra_telemetry))
             self._supervisor = Supervisor(self._mapping, self._telemetry, self._random)
             async with anyio.create_task_group() as tasks:
+                if self.deployments:
+                    self._deployed = self._deploying()
+                    await tasks.start(self._deployed.run)
                 await tasks.start(self._supervisor.run)
                 for plan, enabled in plans:
                     await self._supervisor.add(plan, enabled=enabled)
                 self._invoker = Invoker(self._events(), self._add_events, tasks)
+                for plan, _ in plans:
+                    self._check_qualifier(plan.function)
                 await self._serve_events(self._invoker, [plan for plan, _ in plans])
                 ready.set_result(None)
                 await self._stopping.wait()
@@ -284,7 +172,7 @@ class App:
                 return
             raise
         finally:
-            self._supervisor = self._invoker = None
+            self._supervisor = self._invoker = self._deployed = None
             with anyio.move_on_after(10, shield=True):
                 for destination in self._destinations:
                     await destination.close()
@@ -297,6 +185,35 @@ class App:
         self._telemetry.emit(DrainEnded(self._clean, asyncio.get_running_loop().time() - begun))
 
     # -------------------------------------------------------------------------------------- invoking
+
+    async def invoke(
+        self,
+        function: Handler | str,
+        payload: Any = None,
+        *,
+        qualifier: str | None = None,
+        client_context: str = "",
+    ) -> Response:
+        """Invokes a function and waits for what it answers: Lambda's Invoke with `RequestResponse`.
+
+        An error of the function is an answer too: `function_error` says so. Raises TooManyRequests where no
+        place is free, ConfigurationError for an unknown function, InvalidRequestContent for what is no JSON,
+        PayloadTooLarge above 6 MB, OSError where no environment can be had, StreamfnError where the app is
+        not running.
+        """
+        self._running()
+        name, _, given = (function if isinstance(function, str) else self._function_name(function)).partition(
+            ":"
+        )
+        spec = self._setting().function(name)
+        if (qualifier or given) not in ("", LATEST):
+            spec = planning.qualified(spec, qualifier or given)
+        current = CURRENT.get()
+        trace = None if current is None else current.onward(self._clock())
+        concurrency = self._concurrency
+        concurrency.adapting(spec, self._telemetry)
+        call = RequestResponse(concurrency.pool, self._invoke, self._clock, concurrency.observe)
+        return await call(spec, payload, trace, client_context)
 
     async def enqueue(self, function: Handler | str, payload: Any, *, qualifier: str | None = None) -> str:
         """Invokes a function asynchronously: its request id, once the event is durable.
@@ -410,6 +327,54 @@ class App:
             return True
         return self._invoker is not None and item.plan.function.key in self._invoker.asked
 
+    @property
+    def deployed(self) -> Deployed:
+        """What runs functions in environments of their own. Raises StreamfnError while nothing does."""
+        if self._deployed is None:
+            self._running()
+            raise StreamfnError("no function of this app is deployed: all run in its process")
+        return self._deployed
+
+    def functions_shown(self, *, values: bool = False) -> list[dict[str, Any]]:
+        """Every function as it is listed: its variables by name, their values only where asked for."""
+        return [
+            {
+                "name": name,
+                "runtime": (spec.deployment.runtime or spec.deployment.code) if spec.deployment else "-",
+                "memory_size": spec.memory_size,
+                "timeout": spec.timeout,
+                "reserved_concurrency": spec.reserved_concurrency,
+                **(self.deployed.shown(name, values=values) if spec.deployment else self._shown_here(spec)),
+            }
+            for name, spec in self.functions.items()
+        ]
+
+    def _shown_here(self, spec: FunctionSpec) -> dict[str, Any]:
+        in_use = self._concurrency.in_use(spec)
+        return {
+            "aliases": {},
+            "versions": [{"version": LATEST, "in_use": in_use, "idle": 0, "provisioned": 0}],
+        }
+
+    def _deploying(self) -> Deployed:
+        from streamfn.deploying import Deployed
+
+        return Deployed(
+            self.deployments,
+            self.state_dir,
+            logs=self.function_logs,
+            telemetry=self._telemetry,
+            clock=self._clock,
+            random=self._random,
+        )
+
+    def _check_qualifier(self, function: FunctionSpec) -> None:
+        if function.deployment is not None and function.qualifier:
+            self.deployed.check(function)
+
+    async def _invoke(self, function: FunctionSpec, request: Request) -> tuple[Answer, str]:
+        return await self.deployed.invoke(function, request)
+
     def _running(self) -> Supervisor:
         if self._supervisor is None:
             raise StreamfnError("the app is not running: start it first")
@@ -421,6 +386,12 @@ class App:
         return self.declared[name]
 
     # -------------------------------------------------------------------------------------- building
+
+    async def check_function(self, name: str) -> None:
+        """Proves that a deployed function can run here. Raises ConfigurationError, SourceError or OSError."""
+        from streamfn.deploying import check
+
+        await check(name, self.deployments[name], self.state_dir, self._clock)
 
     def source_of(self, mapping: EventSourceMapping) -> tuple[Source, Kind]:
         """The source of a mapping and its kind, with the mapping's options checked against it. No I/O."""
@@ -440,12 +411,15 @@ class App:
         name, _, qualifier = key.partition(":")
         config = self.event_invoke_configs.get(key)
         if config is None:
-            if qualifier or name not in self.functions:
+            spec = self.functions.get(name)
+            if spec is not None and spec.deployment is not None and qualifier:
+                self._check_qualifier(replace(spec, qualifier=qualifier))
+            elif qualifier or spec is None:
                 known = ", ".join(sorted({*self.functions, *self.event_invoke_configs})) or "none is declared"
                 raise ConfigurationError(
                     f"Function not found: {key}", field="FunctionName", fix=f"take one of: {known}"
                 )
-            config = EventInvokeConfig.load({"function": name})
+            config = EventInvokeConfig.load({"function": name, "qualifier": qualifier or None})
         of_function = self.event_invoke_configs.get(name)
         return planning.event_plan(self._setting(), config, of_function, self._events().source(key))
 
@@ -471,20 +445,13 @@ class App:
     def _mapping(self, plan: MappingPlan) -> engine.Mapping:
         return engine.Mapping(
             plan,
-            make_call=planning.runtime_of(plan),
-            pool=self._pool(plan.function),
+            make_call=planning.runtime_of(plan, self._invoke),
+            pool=self._concurrency.pool(plan.function),
+            adapting=self._concurrency.adapting(plan.function, self._telemetry),
             telemetry=self._telemetry,
             clock=self._clock,
             random=self._random,
         )
-
-    def _pool(self, function: FunctionSpec) -> Pool:
-        if function.reserved_concurrency is None and runtimes.is_async(function.handler):
-            return self._unreserved
-        pool = self._pools.get(function.name)
-        if pool is None:
-            pool = self._pools[function.name] = Pool(planning.places_of(function))
-        return pool
 
 
 __all__ = ["App", "MappingStatus"]

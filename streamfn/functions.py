@@ -6,15 +6,24 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 from uuid import uuid4
 
+from streamfn.core.deployments import LATEST
 from streamfn.core.lineage import Trace
 from streamfn.core.outcomes import Outcome
 from streamfn.core.policies import Ordering
 from streamfn.core.records import Batch
 
+if TYPE_CHECKING:
+    from streamfn.core.deployments import Deployment
+
 Handler: TypeAlias = Callable[..., Any]
+
+
+def elsewhere(event: object, context: object) -> NoReturn:
+    """Stands for functions that do not run in this process."""
+    raise TypeError("this function runs in environments of its own")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,6 +45,10 @@ class FunctionSpec:
     memory_size: int = 128
     qualifier: str = ""
     """The version or alias that was asked for; empty for none."""
+    deployment: Deployment | None = None
+    """What its environments are made of, where it does not run in this process; then `handler` is not
+    called.
+    """
 
     @property
     def arn(self) -> str:
@@ -56,7 +69,7 @@ class Context:
     invocation has one.
     """
 
-    __slots__ = ("_request_id", "deadline", "spec", "stuck", "trace")
+    __slots__ = ("_request_id", "deadline", "function_version", "spec", "stuck", "trace")
 
     def __init__(
         self, spec: FunctionSpec, deadline: float, request_id: str = "", trace: Trace | None = None
@@ -68,6 +81,8 @@ class Context:
         """The chain of requests that led here, if it is known."""
         self.stuck: asyncio.Future[Any] | None = None
         """Set when the invocation was given up and its thread runs on; done when the thread ends."""
+        self.function_version = LATEST
+        """What runs; where the qualifier is an alias, the version that it stood for."""
         self._request_id = request_id
 
     @property
@@ -79,10 +94,6 @@ class Context:
     @property
     def function_name(self) -> str:
         return self.spec.name
-
-    @property
-    def function_version(self) -> str:
-        return "$LATEST"
 
     @property
     def invoked_function_arn(self) -> str:

@@ -26,10 +26,10 @@ _BYTES: Final = (bytes, bytearray, memoryview)
 _IDS: Final = 256
 
 
-def payload_of(value: Any) -> bytes:
+def payload_of(value: Any, limit: int = PAYLOAD_LIMIT) -> bytes:
     """A payload as JSON: bytes are JSON already, anything else becomes it.
 
-    Raises InvalidRequestContent where it is none, PayloadTooLarge above 1 MB.
+    Raises InvalidRequestContent where it is none, PayloadTooLarge above the limit, in bytes.
     """
     try:
         if isinstance(value, _BYTES):
@@ -39,9 +39,10 @@ def payload_of(value: Any) -> bytes:
             data = orjson.dumps(value)
     except (orjson.JSONDecodeError, orjson.JSONEncodeError) as error:
         raise InvalidRequestContent(f"Could not parse request body into json: {error}") from None
-    if len(data) > PAYLOAD_LIMIT:
+    if len(data) > limit:
+        kind = "an asynchronous" if limit == PAYLOAD_LIMIT else "a synchronous"
         raise PayloadTooLarge(
-            f"the payload has {len(data):,} bytes; an asynchronous invocation takes {PAYLOAD_LIMIT:,}. "
+            f"the payload has {len(data):,} bytes; {kind} invocation takes {limit:,}. "
             "Fix: store it elsewhere and send its address"
         )
     return data

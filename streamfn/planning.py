@@ -113,6 +113,8 @@ def letters_of(setting: Setting, given: Any) -> tuple[Destination | None, bool |
 def mapping_plan(setting: Setting, mapping: EventSourceMapping) -> MappingPlan:
     """The plan of an event source mapping. Raises ConfigurationError."""
     function = setting.function(mapping.function, mapping.name)
+    if mapping.qualifier is not None:
+        function = qualified(function, mapping.qualifier, mapping.name)
     source, kind = source_of(setting, mapping)
     destination = destination_of(setting, mapping.on_failure)
     gives_up = kind.is_stream or mapping.maximum_receive_count is not None
@@ -161,8 +163,21 @@ def mapping_plan(setting: Setting, mapping: EventSourceMapping) -> MappingPlan:
         origin=Origin(setting.app, mapping.name, function.key, source.name),
         when_destination_fails=mapping.when_destination_fails,
         retry_delay=mapping.retry_delay,
+        circuit_breaker=mapping.breaker_policy(),
         revoke_grace=mapping.revoke_grace,
     )
+
+
+def qualified(function: FunctionSpec, qualifier: str, where: str = "") -> FunctionSpec:
+    """A version or an alias of a function. Raises ConfigurationError where it can have none."""
+    if function.deployment is None:
+        raise ConfigurationError(
+            f"{function.name} runs in this process, and has no versions and aliases",
+            field="FunctionName",
+            where=where,
+            fix=f"write {function.name}, or give it its code with app.deploy",
+        )
+    return replace(function, qualifier=qualifier)
 
 
 def sequence_plan(setting: Setting, plan: MappingPlan) -> MappingPlan | None:
@@ -193,6 +208,7 @@ def sequence_plan(setting: Setting, plan: MappingPlan) -> MappingPlan | None:
         concurrency=plan.runners,
         filter=None,
         dead_letters=None,
+        circuit_breaker=None,
     )
 
 
@@ -231,8 +247,11 @@ def event_plan(
     )
 
 
-def runtime_of(plan: MappingPlan) -> MakeCall:
-    """How the function of a plan is made ready."""
+def runtime_of(plan: MappingPlan, invoke: runtimes.Invoke) -> MakeCall:
+    """How the function of a plan is made ready. `invoke` is for those that run in environments."""
+    if plan.function.deployment is not None:
+        event = plan.delivery.asynchronous and plan.sequences is None
+        return runtimes.external_event(invoke) if event else runtimes.external(invoke)
     if not plan.delivery.asynchronous:
         return runtimes.prepare
     return runtimes.prepare_event if plan.sequences is None else runtimes.prepare_letter
@@ -242,7 +261,12 @@ def places_of(function: FunctionSpec) -> int:
     """Invocations of a function at a time."""
     if function.reserved_concurrency is not None:
         return function.reserved_concurrency
-    return UNRESERVED_CONCURRENCY if runtimes.is_async(function.handler) else THREADS
+    return UNRESERVED_CONCURRENCY if shares(function) else THREADS
+
+
+def shares(function: FunctionSpec) -> bool:
+    """Whether it takes its places from what all functions share, unless it has a reservation."""
+    return function.deployment is not None or runtimes.is_async(function.handler)
 
 
 def destinations_of(plan: MappingPlan) -> list[Destination]:

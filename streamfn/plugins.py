@@ -20,12 +20,14 @@ from streamfn.errors import ConfigurationError, MissingExtra
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from streamfn.ports import Destination, LetterFetcher, LetterStore, Source
+    from streamfn.ports import Deployment, Destination, Key, LetterFetcher, LetterStore, Runtime, Source
 
 SOURCES: Final = "streamfn.sources"
 DESTINATIONS: Final = "streamfn.destinations"
 LETTERS: Final = "streamfn.letters"
 FETCHERS: Final = "streamfn.fetchers"
+RUNTIMES: Final = "streamfn.runtimes"
+KEYS: Final = "streamfn.keys"
 
 _BUILT_IN: Final[Mapping[str, Mapping[str, str]]] = {
     SOURCES: {
@@ -44,6 +46,14 @@ _BUILT_IN: Final[Mapping[str, Mapping[str, str]]] = {
     FETCHERS: {
         "local": "streamfn.local:LocalFetcher",
     },
+    RUNTIMES: {
+        "docker": "streamfn.runtimes.container:ContainerRuntime",
+        "podman": "streamfn.runtimes.container:ContainerRuntime",
+    },
+    KEYS: {
+        "env": "streamfn.stores.keys:LocalKey",
+        "file": "streamfn.stores.keys:LocalKey",
+    },
 }
 """Part of streamfn itself, so that they are there in a bare checkout too."""
 
@@ -52,12 +62,16 @@ _ROLE: Final = {
     DESTINATIONS: "destination",
     LETTERS: "store of dead letters",
     FETCHERS: "source to fetch from",
+    RUNTIMES: "runtime",
+    KEYS: "key",
 }
 _FIELD: Final = {
     SOURCES: "Source",
     DESTINATIONS: "Destination",
     LETTERS: "Store",
     FETCHERS: "Source",
+    RUNTIMES: "Code",
+    KEYS: "KMSKeyArn",
 }
 
 
@@ -86,6 +100,18 @@ def letters(uri: str, options: Mapping[str, object]) -> LetterStore:
 def fetcher(uri: str, options: Mapping[str, object]) -> LetterFetcher:
     """What fetches records back from a source, by its URI or ARN; as `source`."""
     made: LetterFetcher = _make(FETCHERS, uri, options)
+    return made
+
+
+def runtime(deployment: Deployment, options: Mapping[str, object]) -> Runtime:
+    """What runs code that is no folder, by its URI; as `source`."""
+    made: Runtime = _make(RUNTIMES, deployment.code, {"deployment": deployment, **options})
+    return made
+
+
+def key(uri: str, options: Mapping[str, object]) -> Key:
+    """A key by its URI or ARN; as `source`."""
+    made: Key = _make(KEYS, uri, options)
     return made
 
 

@@ -120,13 +120,16 @@ def test_each_connector_is_kept_to_the_surface_and_out_of_streamfn() -> None:
     assert connectors <= set(contracts["root"]["source_modules"])
 
 
+GROUPS = {"sources", "destinations", "letters", "fetchers", "runtimes", "keys"}
+
+
 @pytest.mark.parametrize(
     ("group", "kind", "target"),
     [(group, kind, target) for group, kinds in ENTRY_POINTS.items() for kind, target in kinds.items()],
 )
 def test_an_entry_point_leads_to_a_class_of_ours(group: str, kind: str, target: str) -> None:
     module, _, name = target.partition(":")
-    assert group in {"streamfn.sources", "streamfn.destinations", "streamfn.letters", "streamfn.fetchers"}
+    assert group.removeprefix("streamfn.") in GROUPS
     assert module.split(".")[0] in NAMES
     assert isinstance(getattr(importlib.import_module(module), name), type)
     extra = module.split(".")[0].removeprefix("streamfn_")

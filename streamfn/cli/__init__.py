@@ -1,4 +1,5 @@
-"""The command line: `streamfn run`, `check`, `put`, `filter`, `mappings`, `dlq`, `demo`.
+"""The command line: `streamfn run`, `check`, `put`, `filter`, `mappings`, `functions`, `invoke`, `dlq`,
+`demo`.
 
 What a command needs is imported when it runs, so that `--help` answers at once.
 """
@@ -79,6 +80,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--log-level", choices=("debug", "info", "warning", "error"), help="(info)")
     run.add_argument("--log-format", choices=("json", "console"), help="(console on a terminal, else json)")
+    run.add_argument(
+        "--reload",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="for development: drain and start again when a file of the app changes",
+    )
+    run.add_argument(
+        "--reload-dir",
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="with --reload: watch this folder too, all files in it; may be given again",
+    )
     _state_dir(run)
 
     check = _command(
@@ -148,7 +162,7 @@ def _parser() -> argparse.ArgumentParser:
         commands,
         "invoke",
         "streamfn.cli.invoke:invoke",
-        "invoke a function asynchronously: queue an event, and print its request id",
+        "invoke a function of a running worker and print its answer, or queue an event for it",
     )
     invoke.add_argument("function", metavar="FUNCTION", help="its name, or NAME:QUALIFIER")
     invoke.add_argument(
@@ -162,12 +176,30 @@ def _parser() -> argparse.ArgumentParser:
         "--async",
         dest="asynchronous",
         action="store_true",
-        required=True,
-        help="return when the event is durable; there is no other way yet",
+        help="queue an event and print its request id: return when it is durable",
     )
     invoke.add_argument("--qualifier", metavar="NAME", help="a version or an alias of the function")
-    invoke.add_argument("--json", action="store_true", help="print JSON, not the request id alone")
+    invoke.add_argument("--log", action="store_true", help="print the last 4 KB of its log too, to stderr")
+    invoke.add_argument("--json", action="store_true", help="print what AWS's Invoke answers, as JSON")
     _state_dir(invoke)
+
+    functions = _command(
+        commands,
+        "functions",
+        "streamfn.cli.functions:ls",
+        "show functions of running workers; publish versions, set aliases, shift traffic",
+    )
+    functions.learn_from("streamfn.cli.functions:add_to")
+    _state_dir(functions)
+
+    seal = _command(
+        commands, "seal", "streamfn.cli.seal:seal", "encrypt the value of a function's variable, for a file"
+    )
+    seal.add_argument("name", metavar="NAME", help="the variable: under another name it does not open")
+    seal.add_argument(
+        "--key", metavar="URI", help="file:PATH, env:NAME or a KMS key (the state directory's own)"
+    )
+    _state_dir(seal)
 
     dlq = _command(
         commands,

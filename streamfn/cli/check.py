@@ -1,4 +1,4 @@
-"""`streamfn check`: is the configuration right, and can every source and destination be reached?"""
+"""`streamfn check`: is the configuration right, can functions run, and can every end be reached?"""
 
 from __future__ import annotations
 
@@ -75,8 +75,11 @@ def _short(name: str) -> str:
 
 
 async def _look(app: App, wait: float) -> list[Finding]:
-    found: dict[str, list[Finding]] = {name: [] for name in (*app.declared, *app.event_invoke_configs)}
+    names = (*app.declared, *app.deployments, *app.event_invoke_configs)
+    found: dict[str, list[Finding]] = {name: [] for name in names}
     async with anyio.create_task_group() as tasks:
+        for name in app.deployments:
+            tasks.start_soon(_look_at_function, app, name, wait, found[name])
         for mapping in app.declared.values():
             tasks.start_soon(_look_at, app, mapping, wait, found[mapping.name])
         for key, config in app.event_invoke_configs.items():
@@ -100,6 +103,21 @@ async def _look_at(app: App, mapping: EventSourceMapping, wait: float, findings:
         named = mapping.source.partition("?")[0] if isinstance(mapping.source, str) else mapping.source.name
         findings += _wrong(mapping.name, "source", named, problems)
     await _look_at_destinations(app, mapping.name, mapping, target.OF_MAPPINGS, wait, findings)
+
+
+async def _look_at_function(app: App, name: str, wait: float, findings: list[Finding]) -> None:
+    code = app.deployments[name].code_uri or "inline code"
+    errors: list[ConfigurationError] = []
+    try:
+        with anyio.fail_after(wait):
+            await app.check_function(name)
+    except ConfigurationError as error:
+        errors.append(error)
+    except TimeoutError:
+        errors.append(ConfigurationError(f"no answer within {wait:g} s", fix=_REACHABLE))
+    except (OSError, StreamfnError) as error:
+        errors.append(ConfigurationError(f"{error}" or type(error).__name__, fix=_REACHABLE))
+    findings += _wrong(name, "function", code.partition("?")[0], errors)
 
 
 async def _look_at_destinations(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from streamfn.cli import operations as functions
 from streamfn.errors import StreamfnError
 
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 
     from streamfn.app import App
 
-LIMIT: Final = 4 * 1024 * 1024
-"""Bytes of one line: the states of thousands of mappings."""
+LIMIT: Final = 16 * 1024 * 1024
+"""Bytes of one line: a payload of 6 MB, written as text in JSON, or the states of thousands of mappings."""
 
 _LONGEST_PATH: Final = 100
 """Bytes that a socket's address may have, with some to spare."""
@@ -88,9 +89,12 @@ class _Conversation:
     async def _answer(self, line: bytes) -> dict[str, Any]:
         try:
             request = orjson.loads(line)
-            return await self._do(str(request["op"]), request.get("name", ""))
-        except (StreamfnError, ValueError, KeyError, TypeError, AttributeError) as error:
-            return {"error": f"{error}"}
+            op = str(request["op"])
+            if op in functions.OPERATIONS:
+                return {"pid": os.getpid(), **await functions.OPERATIONS[op](self._app, request)}
+            return await self._do(op, request.get("name", ""))
+        except (StreamfnError, ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+            return {"pid": os.getpid(), "error": f"{error}"}
 
     async def _do(self, op: str, name: str) -> dict[str, Any]:
         match op:
@@ -114,8 +118,11 @@ class _Conversation:
 # ---------------------------------------------------------------------------------------- the others
 
 
-def ask(folder: Path, request: Mapping[str, Any], *, wait: float = 60.0) -> list[dict[str, Any]]:
-    """The answers of all workers of a state directory. Raises NoWorker when there is none.
+def ask(
+    folder: Path, request: Mapping[str, Any], *, wait: float = 60.0, first: bool = False
+) -> list[dict[str, Any]]:
+    """The answers of all workers of a state directory, or with `first` those up to the first that is no
+    error. Raises NoWorker when there is none.
 
     Sockets that dead workers left behind are removed.
     """
@@ -123,6 +130,8 @@ def ask(folder: Path, request: Mapping[str, Any], *, wait: float = 60.0) -> list
     for path in clean(folder):
         with suppress(ConnectionError, FileNotFoundError):
             answers.append(_ask_one(path, request, wait))
+            if first and "error" not in answers[-1]:
+                break
     if not answers:
         raise NoWorker(
             f"no worker runs with the state directory {folder.parent}: start one with streamfn run TARGET"

@@ -1,4 +1,4 @@
-"""`streamfn invoke --async`: an event into the event queue of a state directory."""
+"""`streamfn invoke`: a function of a running worker, or with --async an event into the event queue."""
 
 from __future__ import annotations
 
@@ -6,28 +6,64 @@ import asyncio
 import re
 import sys
 import time
+from base64 import b64decode
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 import orjson
 
-from streamfn.cli import CLEAN
+from streamfn.cli import CLEAN, CUT_OFF
 from streamfn.cli.control import NoWorker, ask
 from streamfn.errors import ConfigurationError, StreamfnError
 from streamfn.invoking import payload_of
 from streamfn.local import LocalEvents
 from streamfn.ports import Event
+from streamfn.request_response import PAYLOAD_LIMIT
 
 if TYPE_CHECKING:
     import argparse
 
 
+_LONGEST: Final = 1000.0
+"""Seconds that an answer is waited for: a function's 15 minutes, and its start."""
+
+
 def invoke(options: argparse.Namespace) -> int:
-    """Puts one event; it is durable, and its request id printed, when it returns."""
+    """Prints what a function answers: exit code 0, or 1 for an error of the function."""
     function = _function(options.function, options.qualifier)
-    payload = payload_of(_payload(options.payload))
     state_dir = Path(options.state_dir or ".streamfn")
+    if options.asynchronous:
+        return _enqueue(function, state_dir, options)
+    payload = payload_of(_payload(options.payload), PAYLOAD_LIMIT)
+    request = {"op": "invoke", "name": function, "payload": payload.decode("utf-8", "surrogateescape")}
+    answers = ask(state_dir / "run", request, wait=_LONGEST, first=True)
+    answer = answers[-1]
+    if "error" in answer:
+        raise StreamfnError("; ".join(sorted({str(each["error"]) for each in answers})))
+    return _show(answer, options)
+
+
+def _show(answer: dict[str, Any], options: argparse.Namespace) -> int:
+    log = b64decode(answer["log_result"])
+    if options.log:
+        sys.stderr.write(log.decode("utf-8", "replace"))
+    failed = bool(answer["function_error"])
+    if options.json:
+        shown = {"StatusCode": 200, "ExecutedVersion": answer["executed_version"]}
+        if failed:
+            shown["FunctionError"] = answer["function_error"]
+        if options.log:
+            shown["LogResult"] = answer["log_result"]
+        print(orjson.dumps(shown | {"Payload": answer["payload"]}).decode())
+    else:
+        print(answer["payload"])
+    return CUT_OFF if failed else CLEAN
+
+
+def _enqueue(function: str, state_dir: Path, options: argparse.Namespace) -> int:
+    """Puts one event; it is durable, and its request id printed, when it returns."""
+    payload = payload_of(_payload(options.payload))
     request_id = str(uuid4())
     try:
         asyncio.run(_put(state_dir, function, Event(request_id, payload)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
@@ -24,6 +25,10 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 def run(options: argparse.Namespace) -> int:
     """Runs an app until a signal. 0: it drained; 1: something was cut off."""
+    if options.reload:
+        from streamfn.cli import reload
+
+        return reload.run(options)
     loaded = target.load(options.target, options.state_dir)
     said = loaded.logging
     logs.configure(
@@ -31,6 +36,7 @@ def run(options: argparse.Namespace) -> int:
         options.log_format or (said.format if said else None),
     )
     target.verify(loaded.app)
+    _open_files()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         clean = runner.run(_live(loaded.app, options.grace))
     return CLEAN if clean else CUT_OFF
@@ -84,6 +90,12 @@ class _Told:
         """The app may also be stopped from within, or die."""
         await app.wait()
         self.first.set()
+
+
+def _open_files() -> None:
+    """As many descriptors as this process may have: an environment takes four, a connection one."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -236,7 +236,13 @@ def _from_yaml(path: Path) -> Target:
     file = load_file(path)
     _at_front(path.parent)
     found: list[ConfigurationError] = []
-    app = App(name=file.name, state_dir=file.state_dir, dead_letters=file.dead_letters)
+    app = App(
+        name=file.name,
+        state_dir=file.state_dir,
+        dead_letters=file.dead_letters,
+        concurrent_executions=file.concurrent_executions,
+        function_logs=file.logging.functions,
+    )
     for name in file.functions:
         try:
             _declare(app, file, name)
@@ -255,6 +261,9 @@ def _from_yaml(path: Path) -> Target:
 
 def _declare(app: App, file: AppFile, name: str) -> None:
     entry = file.functions[name]
+    if entry.is_deployed:
+        app.deploy_config(name, entry)
+        return
     handler = _referenced(entry.handler, file, name, "handler")
     if not callable(handler):
         raise ConfigurationError(
@@ -265,12 +274,14 @@ def _declare(app: App, file: AppFile, name: str) -> None:
     each = _referenced(entry.each, file, name, "each") if entry.each else None
     app.function(
         name=name,
-        timeout=entry.timeout,
+        timeout=entry.seconds,
         reserved_concurrency=entry.reserved_concurrency,
         batch=entry.batch,
         each=each,
         memory_size=entry.memory_size,
     )(handler)
+    if entry.adaptive_concurrency is not None:
+        app.adaptive[name] = entry.adaptive_concurrency.policy()
 
 
 def _referenced(reference: str, file: AppFile, name: str, option: str) -> Any:

@@ -7,6 +7,7 @@ imports it when the first mapping is declared.
 from streamfn.config.errors import ConfigurationErrors as ConfigurationErrors
 from streamfn.config.errors import Places as Places
 from streamfn.config.errors import problems as problems
+from streamfn.config.function import FunctionConfig as FunctionConfig
 from streamfn.config.invoking import EventInvokeConfig as EventInvokeConfig
 from streamfn.config.kinds import DYNAMODB as DYNAMODB
 from streamfn.config.kinds import FIFO as FIFO

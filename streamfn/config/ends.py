@@ -37,7 +37,10 @@ def function_of(destination: object) -> str | None:
 def _unversioned(value: str) -> str:
     name, qualifier = unqualified(value)
     if qualifier not in (None, _LATEST):
-        raise wrong(f"versions and aliases ({qualifier}) are not supported yet", f"write {name}")
+        raise wrong(
+            "The derived qualifier from the function name does not match the specified qualifier.",
+            f"write {name} and keep Qualifier",
+        )
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
         raise wrong(f"{value!r} is no function's name: 1 to 64 letters, digits, - or _")
     return name

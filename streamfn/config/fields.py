@@ -48,6 +48,37 @@ class Seconds:
         raise wrong(f"must be {self.low:g} to {self.high:g} seconds, not {value:g}")
 
 
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A part of a whole: more than nothing, at most all of it."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        inner = core_schema.no_info_after_validator_function(self._within, handler(source))
+        return core_schema.no_info_before_validator_function(_no_flag, inner)
+
+    def _within(self, value: float) -> float:
+        if 0 < value <= 1:
+            return value
+        raise wrong(f"must be more than 0 and at most 1, not {value:g}")
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """A factor within a range."""
+
+    low: float
+    high: float
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        inner = core_schema.no_info_after_validator_function(self._within, handler(source))
+        return core_schema.no_info_before_validator_function(_no_flag, inner)
+
+    def _within(self, value: float) -> float:
+        if self.low <= value <= self.high:
+            return value
+        raise wrong(f"must be {self.low:g} to {self.high:g}, not {value:g}")
+
+
 class NotYet:
     """An option of AWS's that is not built: refused unless it says nothing, in one of the ways given."""
 

@@ -8,42 +8,18 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from streamfn.config.document import Document, read
 from streamfn.config.ends import DeadLetters
-from streamfn.config.errors import ConfigurationErrors, Places, nearest, translate, wrong
-from streamfn.config.fields import Seconds, Whole
+from streamfn.config.errors import ConfigurationErrors, Places, nearest, translate
+from streamfn.config.fields import Whole
+from streamfn.config.function import FunctionConfig
 from streamfn.config.invoking import EventInvokeConfig
 from streamfn.config.mapping import EventSourceMapping, canonical
 from streamfn.errors import ConfigurationError
 
 _FORM = ConfigDict(extra="forbid", frozen=True)
-
-
-def _reference(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", value):
-        raise wrong(f"must be module:name, not {value!r}", "write for example app:handler")
-    return value
-
-
-Reference = Annotated[str, AfterValidator(_reference)]
-"""`module:name` of something in Python."""
-
-
-class FunctionEntry(BaseModel):
-    """One function: where its code is, and its limits."""
-
-    model_config = _FORM
-
-    handler: Reference
-    timeout: Annotated[float, Seconds(0.001, 86_400)] = 60.0
-    reserved_concurrency: Annotated[int, Whole(0, 100_000)] | None = None
-    batch: bool = False
-    each: Reference | None = None
-    memory_size: Annotated[int, Whole(1, 1_000_000)] = 128
-    event_invoke_config: Any = None
-    """As it is written: `AppFile.event_invoke_configs` has it checked."""
 
 
 class LoggingEntry(BaseModel):
@@ -53,6 +29,8 @@ class LoggingEntry(BaseModel):
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["json", "console"] | None = None
+    functions: Annotated[str, Field(min_length=1)] | None = None
+    """A folder for the logs of deployed functions; else they are among the worker's lines."""
 
 
 class _Top(BaseModel):
@@ -65,6 +43,8 @@ class _Top(BaseModel):
     functions: dict[str, Any] = Field(default_factory=dict)
     event_source_mappings: list[Any] = Field(default_factory=list)
     dead_letters: DeadLetters = None
+    concurrent_executions: Annotated[int, Whole(1, 1_000_000)] = 1000
+    """Invocations at a time of all functions together: AWS's account limit."""
     logging: LoggingEntry = LoggingEntry()
 
 
@@ -76,12 +56,13 @@ class AppFile(BaseModel):
     path: Path
     name: str
     state_dir: Path
-    functions: Mapping[str, FunctionEntry]
+    functions: Mapping[str, FunctionConfig]
     mappings: tuple[EventSourceMapping, ...]
     event_invoke_configs: tuple[EventInvokeConfig, ...]
     """One for each function, version or alias that has its own."""
     dead_letters: DeadLetters
     """Of all functions and mappings that say nothing."""
+    concurrent_executions: int
     logging: LoggingEntry
     document: Any
 
@@ -125,6 +106,7 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> AppFile:
         mappings=mappings,
         event_invoke_configs=configs,
         dead_letters=top.dead_letters,
+        concurrent_executions=top.concurrent_executions,
         logging=top.logging,
         document=document,
     )
@@ -135,7 +117,7 @@ def _line(error: ConfigurationError) -> int:
     return int(line) if line.isdigit() else 0
 
 
-def _function(name: str, data: Any, places: Places, found: list[ConfigurationError]) -> FunctionEntry | None:
+def _function(name: str, data: Any, places: Places, found: list[ConfigurationError]) -> FunctionConfig | None:
     way = ("functions", canonical(name))
     field = f"functions.{name}"
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
@@ -143,14 +125,11 @@ def _function(name: str, data: Any, places: Places, found: list[ConfigurationErr
         found.append(ConfigurationError(problem, field=field, where=places.of(way)))
         return None
     try:
-        entry = FunctionEntry.model_validate({"handler": data} if isinstance(data, str) else data)
+        entry = FunctionConfig.model_validate({"handler": data} if isinstance(data, str) else data)
     except ValidationError as error:
-        inside = translate(error, FunctionEntry, places.under(way), spell=False)
+        inside = translate(error, FunctionConfig, places.under(way), spell=False)
         found += (_in(field, problem) for problem in inside)
         return None
-    if entry.batch and entry.each:
-        problem = "batch and each exclude each other"
-        found.append(ConfigurationError(problem, field=field, where=places.of(way), fix="leave one out"))
     return entry
 
 

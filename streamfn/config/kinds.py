@@ -27,6 +27,8 @@ ANY_SOURCE: Final = frozenset(
         "source",
         "enabled",
         "batch_size",
+        "circuit_breaker",
+        "qualifier",
         "function_response_types",
         "filter",
         "filters",

@@ -21,11 +21,19 @@ from pydantic.alias_generators import to_pascal
 
 from streamfn.config.aws import NAMES, SPELLING, AwsForms, lift, lift_what_loads
 from streamfn.config.checks import refused
-from streamfn.config.ends import DeadLetters, DestinationOption, FunctionName, SourceOption
+from streamfn.config.ends import (
+    DeadLetters,
+    DestinationOption,
+    FunctionName,
+    Qualifier,
+    SourceOption,
+    unqualified,
+)
 from streamfn.config.errors import ConfigurationErrors, Places, caller, located, spelled, translate, wrong
-from streamfn.config.fields import Instant, Seconds, Whole
+from streamfn.config.fields import Instant, Seconds, Share, Whole
 from streamfn.config.filters import ListOfFilters, PatternText
 from streamfn.config.kinds import Kind
+from streamfn.core.breaking import BreakerPolicy
 from streamfn.core.policies import (
     Backoff,
     BatchPolicy,
@@ -68,6 +76,41 @@ class RetryBackoff(BaseModel):
     cap: Annotated[float, Seconds(0, 86_400)] = 60.0
 
 
+class CircuitBreaker(BaseModel):
+    """When a function that fails is no longer called, and how long. Times in seconds."""
+
+    model_config = SPELLING
+
+    failures: Annotated[int, Whole(1, 10_000)] = 5
+    """Failed batches on end."""
+    failure_rate: Annotated[float, Share()] = 0.5
+    """The share of failed batches, of those of a window."""
+    minimum_calls: Annotated[int, Whole(1, 100_000)] = 20
+    """Batches that a window needs before their share counts."""
+    window: Annotated[float, Seconds(1, 3600)] = 60.0
+    delay: Annotated[float, Seconds(0.1, 86_400)] = 10.0
+    """Until the first probe; twice as long after each that fails."""
+    maximum_delay: Annotated[float, Seconds(0.1, 86_400)] = 300.0
+
+    @model_validator(mode="after")
+    def _grows(self) -> Self:
+        if self.maximum_delay >= self.delay:
+            return self
+        if "maximum_delay" in self.model_fields_set:
+            problem = f"MaximumDelay, {self.maximum_delay:g}, is less than Delay, {self.delay:g}"
+            raise wrong(problem, f"set MaximumDelay to {self.delay:g} or more")
+        # The one change made to a frozen value: before anybody else has seen it.
+        self.__dict__["maximum_delay"] = self.delay
+        return self
+
+
+def _switch(value: Any) -> Any:
+    """True is the option with all its defaults, False is none."""
+    if isinstance(value, bool):
+        return {} if value else None
+    return value
+
+
 def _no_name(value: Any) -> Any:
     return "" if value is None else value
 
@@ -97,6 +140,9 @@ class EventSourceMapping(BaseModel):
     model_config = ConfigDict(**SPELLING, title="EventSourceMapping")
 
     function: FunctionName = Field(alias="FunctionName")
+    """The bare name. A qualifier behind it, or in an ARN, becomes `qualifier`."""
+    qualifier: Qualifier = None
+    """A version's number or an alias, which is followed when the function is invoked; None: `$LATEST`."""
     source: SourceOption
     """A URI, or a Source object. Also EventSourceArn, or SelfManagedEventSource with Topics."""
     name: Annotated[str, BeforeValidator(_no_name), AfterValidator(_mapping_name)] = ""
@@ -140,6 +186,8 @@ class EventSourceMapping(BaseModel):
     """Streams: the delays between tries, which AWS does not tell."""
     retry_delay: Annotated[float, Seconds(0, 43_200)] | None = None
     """Queues: seconds until a failed message comes again. Else, as on AWS, its visibility timeout decides."""
+    circuit_breaker: Annotated[CircuitBreaker | None, BeforeValidator(_switch)] = None
+    """Stops calling a function that keeps failing, and probes. True: with its defaults; False: not at all."""
     maximum_receive_count: Annotated[int, Whole(1, 1000)] | None = None
     """Queues: receives after which a message that fails is kept as a dead letter, and removed. Else that is
     left to the queue's own redrive policy.
@@ -195,14 +243,15 @@ class EventSourceMapping(BaseModel):
         lifted = lift(data)
         if "function_name" in lifted and "function" not in lifted:
             lifted["function"] = lifted.pop("function_name")
-        return lifted
+        return _apart(lifted)
 
     @model_validator(mode="after")
     def _names_itself(self) -> Self:
         if not self.name:
             source = self.source if isinstance(self.source, str) else self.source.name
             # The one change made to a frozen value: before anybody else has seen it.
-            self.__dict__["name"] = f"{self.function}-{_tail(source)}"[:140]
+            words = filter(None, (self.function, self.qualifier, _tail(source)))
+            self.__dict__["name"] = "-".join(words)[:140]
         return self
 
     def updated(self, options: Mapping[str, Any], places: Places | str = "") -> Self:
@@ -275,6 +324,11 @@ class EventSourceMapping(BaseModel):
             backoff=Backoff(self.retry_backoff.first, self.retry_backoff.factor, self.retry_backoff.cap),
         )
 
+    def breaker_policy(self) -> BreakerPolicy | None:
+        """When the function is no longer called for a while; None: never."""
+        breaker = self.circuit_breaker
+        return None if breaker is None else BreakerPolicy(**breaker.model_dump())
+
     def subscription(self, app_name: str) -> Subscription:
         """Who reads, and from where the first time. The group is ConsumerGroupId, or `app.mapping`."""
         position = self.starting_position or StartingPosition.TRIM_HORIZON
@@ -325,6 +379,19 @@ def canonical(key: str) -> str:
     if key in {"FunctionName", "function_name"}:
         return "function"
     return next((name for name in fields if key in (name, to_pascal(name))), key)
+
+
+def _apart(options: dict[str, Any]) -> dict[str, Any]:
+    """The options with the qualifier taken out of the function's name."""
+    keys = [key for key in ("function", "FunctionName") if key in options]
+    if len(keys) != 1 or not isinstance(function := options[keys[0]], str):
+        return options
+    name, qualifier = unqualified(function)
+    given = options.get("qualifier") or options.get("Qualifier")
+    if qualifier is None or (given is not None and str(given) != qualifier):
+        return options  # where the two differ, the name is refused
+    rest = {key: value for key, value in options.items() if key not in (*keys, "Qualifier")}
+    return rest | {keys[0]: name, "qualifier": qualifier}
 
 
 def _tail(source: str) -> str:

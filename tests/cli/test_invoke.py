@@ -93,7 +93,30 @@ def test_a_state_directory_that_cannot_be_used_is_told(project: Path, streamfn: 
     assert "nothing was queued: " in done.stderr
 
 
-def test_only_asynchronous_invocations_are_there(streamfn: Streamfn) -> None:
+def test_a_function_answers_who_waits(streamfn: Streamfn, start: Start, project: Path) -> None:
+    add(
+        project,
+        """
+@app.function
+def add_up(event, context):
+    return {"sum": event["a"] + event["b"]}
+""",
+    )
+    worker = start("run", "app:app")
+    until(worker.stderr, "worker_started")
+    done = streamfn("invoke", "add_up", '{"a": 1, "b": 2}')
+    assert (done.returncode, done.stdout, done.stderr) == (0, '{"sum":3}\n', "")
+    failed = streamfn("invoke", "add_up", "{}", "--json")
+    assert failed.returncode == 1
+    answer = json.loads(failed.stdout)
+    assert (answer["StatusCode"], answer["FunctionError"]) == (200, "Unhandled")
+    assert json.loads(answer["Payload"])["errorType"] == "KeyError"
+    unknown = streamfn("invoke", "other")
+    assert (unknown.returncode, unknown.stdout) == (1, "")
+    assert "Function does not exist" in unknown.stderr
+
+
+def test_without_a_worker_nobody_answers(streamfn: Streamfn) -> None:
     done = streamfn("invoke", "note")
-    assert done.returncode == 2
-    assert "--async" in done.stderr
+    assert done.returncode == 1
+    assert "no worker runs" in done.stderr

@@ -57,7 +57,7 @@ def test_a_file_says_all_that_an_app_is(written: Path) -> None:
     delays, totals = file.functions["delays"], file.functions["totals"]
     assert (delays.handler, delays.timeout, delays.reserved_concurrency) == ("app:delays", 30.0, 4)
     assert (delays.each, delays.batch) == ("app:Flight", False)
-    assert (totals.handler, totals.timeout) == ("app:totals", 60.0)
+    assert (totals.handler, totals.seconds) == ("app:totals", 60.0)
     first, second = file.mappings
     assert (first.name, first.batch_size, first.on_failure) == (
         "delays-flights",

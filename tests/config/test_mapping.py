@@ -310,10 +310,15 @@ def test_a_mapping_cannot_be_changed_in_place() -> None:
         ({"name": "a b"}, "Name: 'a b' is no name: 1 to 140 letters, digits, ., - or _"),
         ({"function": "a b"}, "FunctionName: 'a b' is no function's name: 1 to 64 letters, digits, - or _"),
         (
-            {"function": "f:prod"},
-            "FunctionName: versions and aliases (prod) are not supported yet. Fix: write f",
+            {"function": "f:prod", "Qualifier": "2"},
+            "FunctionName: The derived qualifier from the function name does not match the specified "
+            "qualifier. Fix: write f and keep Qualifier",
         ),
-        ({"function": "f:"}, "FunctionName: versions and aliases () are not supported yet. Fix: write f"),
+        (
+            {"function": "f:"},
+            "Qualifier: '' is no qualifier: $LATEST, a version's number, "
+            "or an alias of 1 to 128 letters, digits, - or _",
+        ),
         (
             {"source": "flights"},
             "Source: 'flights' is no URI. Fix: write its kind first, such as local:flights",

@@ -9,7 +9,16 @@ from typing import Any, get_args
 from pydantic.alias_generators import to_pascal
 from pydantic.fields import FieldInfo
 
-from streamfn.config import FIFO, KAFKA, QUEUE, STREAM, EventInvokeConfig, EventSourceMapping, Kind
+from streamfn.config import (
+    FIFO,
+    KAFKA,
+    QUEUE,
+    STREAM,
+    EventInvokeConfig,
+    EventSourceMapping,
+    FunctionConfig,
+    Kind,
+)
 from streamfn.config.aws import AwsForms
 from streamfn.config.fields import NotYet, Seconds, Whole
 
@@ -18,6 +27,15 @@ KINDS = (KAFKA, STREAM, QUEUE, FIFO)
 
 BEYOND = frozenset(
     {
+        "adaptive_concurrency",
+        "batch",
+        "circuit_breaker",
+        "each",
+        "credentials",
+        "idle_timeout",
+        "strict_runtime",
+        "network",
+        "region",
         "dead_letters",
         "filter",
         "maximum_receive_count",
@@ -37,6 +55,10 @@ BEYOND = frozenset(
 
 MEANING = {
     "function": "The function, by name. Required; in Python it is the first argument.",
+    "qualifier": "A version, by its number, or an alias, which is followed. Else `$LATEST`. AWS: behind the "
+    "function's name.",
+    "circuit_breaker": "`true`, or how: the function is not called for a while when it fails again and again "
+    "([semantics.md](semantics.md#circuit-breakers)).",
     "source": "What is read: a URI, or in Python a source object. Required. AWS: `EventSourceArn`, or "
     "`SelfManagedEventSource` with `Topics`.",
     "name": "Unique, and part of the consumer group: another name begins anew. Else `function-source`.",
@@ -95,6 +117,37 @@ INVOKING = {
 }
 
 
+FUNCTION = {
+    "code_uri": "A folder, a zip, or what runs elsewhere: `http://...`, `lambda:NAME`, `docker:IMAGE`. SAM.",
+    "inline_code": "The source of a Python or Node.js function. SAM's.",
+    "runtime": "`python3.12`, `nodejs20.x`, `provided.al2023`, … Required of a package.",
+    "handler": "`module:name` in this process; of a package as on Lambda, such as `app.handler`.",
+    "layers": "Folders or zips, at most five, merged in order.",
+    "environment": "Variables. AWS: `Environment.Variables`.",
+    "kms_key_arn": "The key of variables that are stored: `file:PATH`, `env:NAME`, or a KMS key.",
+    "timeout": "Seconds of one invocation; 3 for what is deployed, 60 in this process.",
+    "memory_size": "MB. 128 to 10,240 for what is deployed, and enforced; else only told.",
+    "ephemeral_storage": "MB of `/tmp`. AWS: `EphemeralStorage.Size`.",
+    "reserved_concurrency": "Invocations at a time, kept for it and its limit; 0 switches it off. AWS: "
+    "`ReservedConcurrentExecutions`.",
+    "provisioned_concurrency": "Environments of `$LATEST` that are kept initialised; AWS: of versions.",
+    "maximum_concurrency": "Invocations of one environment at a time, where its runtime can.",
+    "aliases": "By name: `function_version`, `additional_version_weights`, `provisioned_concurrency`.",
+    "auto_publish_alias": "The alias that follows `$LATEST`: a version is published at each change. SAM's.",
+    "description": "Of the versions that are published.",
+    "batch": "In this process: called with the `Batch`.",
+    "each": "In this process: called record by record with this model.",
+    "network": "`none`, or a network namespace of the machine.",
+    "log_format": "`Text` or `JSON`. AWS: `LoggingConfig.LogFormat`.",
+    "region": "What it is told as its region.",
+    "strict_runtime": "Whether an interpreter of another minor version is refused; else it is warned of.",
+    "credentials": "`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN` that it gets.",
+    "idle_timeout": "Seconds after which an environment that nobody used is ended.",
+    "adaptive_concurrency": "`gradient`, `aimd`, or options of theirs.",
+    "event_invoke_config": "In files: options of asynchronous invocation, or a list of sets of them.",
+}
+
+
 def options() -> str:
     """Every option of a mapping."""
     lines = [
@@ -120,6 +173,18 @@ def invoking() -> str:
     return "\n".join(lines)
 
 
+def functions() -> str:
+    """Every option of a function."""
+    lines = ["| option | default | range | AWS | meaning |", "| --- | --- | --- | --- | --- |"]
+    for name, info in FunctionConfig.model_fields.items():
+        default = "" if info.default_factory is not None else _shown(info.default)
+        aws = "beyond" if name in BEYOND else "yes"
+        lines.append(
+            f"| `{info.alias}`<br>`{name}` | {default} | {_range(info)} | {aws} | {FUNCTION[name]} |"
+        )
+    return "\n".join(lines)
+
+
 def forms() -> str:
     """AWS's own forms of them, and what is not there yet."""
     lines = ["| form | |", "| --- | --- |"]
@@ -131,7 +196,12 @@ def forms() -> str:
 
 def page(text: str) -> str:
     """The page with its tables made anew."""
-    for name, made in (("options", options()), ("forms", forms()), ("invoking", invoking())):
+    for name, made in (
+        ("options", options()),
+        ("forms", forms()),
+        ("invoking", invoking()),
+        ("functions", functions()),
+    ):
         begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
         before, _, rest = text.partition(begin)
         _, _, after = rest.partition(end)

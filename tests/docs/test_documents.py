@@ -12,7 +12,7 @@ from types import ModuleType
 import pytest
 
 from streamfn import cli
-from streamfn.config import EventInvokeConfig, EventSourceMapping
+from streamfn.config import EventInvokeConfig, EventSourceMapping, FunctionConfig
 from streamfn.config.file import load
 from streamfn.demo import command
 from streamfn.local import naming
@@ -145,6 +145,7 @@ def test_the_readme_shows_the_quickstart() -> None:
 def test_every_option_is_explained() -> None:
     assert set(options.MEANING) == set(EventSourceMapping.model_fields)
     assert set(options.INVOKING) == set(EventInvokeConfig.model_fields)
+    assert set(options.FUNCTION) == set(FunctionConfig.model_fields)
     text = options.PAGE.read_text(encoding="utf-8")
     assert options.page(text) == text, "run: python tests/docs/options.py"
 
@@ -210,6 +211,7 @@ ALLOWED_AS = {
     "DeleteObjects": "DeleteObject",
     "ListObjectsV2": "ListBucket",
     "GetCallerIdentity": None,
+    "Invoke": "InvokeFunction",
 }
 """Calls whose action is called otherwise; None: everybody may make them."""
 
@@ -219,7 +221,7 @@ def test_every_action_that_is_called_is_named() -> None:
     called = {name for file in files for name in CALLED.findall(file.read_text(encoding="utf-8"))}
     assert {"ReceiveMessage", "DeleteMessageBatch", "SubscribeToShard", "PutItem", "PutRecords"} <= called
     actions = {ALLOWED_AS.get(name, name.removesuffix("Batch")) for name in called} - {None}
-    assert actions == set(re.findall(r"`(?:sqs|kinesis|dynamodb|sns|s3|events):(\w+)`", AWS))
+    assert actions == set(re.findall(r"`(?:sqs|kinesis|dynamodb|sns|s3|events|lambda|kms):(\w+)`", AWS))
 
 
 def test_the_tests_that_hold_a_rule_are_there() -> None:

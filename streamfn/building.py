@@ -1,0 +1,103 @@
+"""Deployments made ready to run: code and layers that will not change any more, variables in plain text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from streamfn import plugins
+from streamfn.core.variables import check_variables
+from streamfn.errors import ConfigurationError
+from streamfn.packages import CodeStore, InlineCode
+from streamfn.stores.keys import SEALED, own_key, unseal_variables
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from streamfn.config import FunctionConfig
+    from streamfn.core.deployments import Deployment
+    from streamfn.ports import Key, Published
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A deployment that can run."""
+
+    deployment: Deployment
+    code_sha256: str
+    """AWS's CodeSha256; empty for what runs elsewhere."""
+    layers: tuple[str, ...] = ()
+    """The same of each layer."""
+
+
+class Builder:
+    """Makes deployments of functions ready. Everything raises ConfigurationError naming the function."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._state_dir = state_dir
+        self._store = CodeStore(state_dir)
+
+    def key(self, config: FunctionConfig) -> Key | None:
+        """The key of a function's variables, where they are stored; None: that of the state directory."""
+        if config.kms_key_arn is None:
+            return None
+        return plugins.key(config.kms_key_arn, {"state_dir": self._state_dir})
+
+    async def build(self, name: str, config: FunctionConfig) -> Built:
+        """What a function is now. Its code is copied, so that changes of it do not reach what runs."""
+        deployment = config.deployment(name)
+        variables = await self._variables(name, config)
+        if config.runs_elsewhere:
+            return Built(replace(deployment, environment=variables), "")
+        source = InlineCode(config.inline_code) if config.inline_code is not None else _path(config.code_uri)
+        try:
+            code = await self._store.add(source, config.runtime, config.handler)
+            layers = await self._store.layers(config.layer_paths(), code.size)
+        except ConfigurationError as error:
+            raise _of(name, error) from error
+        made = replace(
+            deployment,
+            code=str(code.folder),
+            layers=str(layers.folder) if layers.folder is not None else "",
+            environment=variables,
+        )
+        return Built(made, code.sha256, layers.hashes)
+
+    async def stamp(self, config: FunctionConfig) -> str:
+        """Another text when the code or a layer has changed. Costs a look at each file's date."""
+        if config.runs_elsewhere:
+            return ""
+        paths = [_path(config.code_uri)] if config.inline_code is None else []
+        return "\n".join([await self._store.stamp(path) for path in (*paths, *config.layer_paths())])
+
+    async def tidy(self, latest: Iterable[Deployment], published: Iterable[Published]) -> None:
+        """Removes code and layers of which nothing was published, and that no process uses."""
+        published = list(published)
+        layers = {Path(each.layers).name for each in latest if each.layers}
+        layers |= {Path(each.deployment.layers).name for each in published if each.deployment.layers}
+        await self._store.prune({each.code_sha256 for each in published if each.code_sha256}, layers)
+
+    def close(self) -> None:
+        """Nothing that was built is used any more."""
+        self._store.close()
+
+    async def _variables(self, name: str, config: FunctionConfig) -> Mapping[str, str]:
+        try:
+            variables = dict(config.environment)
+            if any(value.startswith(SEALED) for value in variables.values()):
+                variables = await unseal_variables(variables, self.key(config) or own_key(self._state_dir))
+            check_variables(variables)
+            return variables
+        except ConfigurationError as error:
+            raise _of(name, error) from error
+
+
+def _path(code_uri: str | None) -> Path:
+    return Path(code_uri or "").expanduser()
+
+
+def _of(name: str, error: ConfigurationError) -> ConfigurationError:
+    return ConfigurationError(
+        error.problem, field=f"{name}.{error.field or 'CodeUri'}", where=error.where, fix=error.fix
+    )

@@ -1,0 +1,368 @@
+"""Functions that run in environments of their own, at work: versions, aliases, environments, changed code."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+
+from streamfn import plugins, shifting
+from streamfn.building import Builder
+from streamfn.core.deployments import LATEST
+from streamfn.core.outcomes import Succeeded, Throttled
+from streamfn.core.shifting import Guard
+from streamfn.core.versions import Alias
+from streamfn.engine.environments import Environments
+from streamfn.errors import StreamfnError
+from streamfn.provisioned import Provisioned
+from streamfn.releases import Releases
+from streamfn.telemetry import logger
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+    from random import Random
+
+    from anyio.abc import TaskGroup, TaskStatus
+
+    from streamfn.building import Built
+    from streamfn.config import FunctionConfig
+    from streamfn.functions import FunctionSpec
+    from streamfn.ports import Answer, Clock, Deployment, Published, Request, Runtime, Telemetry
+    from streamfn.runtimes.process import Launchers, LogSink
+    from streamfn.shifting import Ending
+
+_LOOK: Final = 1.0
+"""Seconds between looks at what other processes published, and at code that may have changed."""
+
+_SHARE: Final = 100
+"""Looks at code take at most one part in so many of the time."""
+
+
+class Deployed:
+    """The functions of an app that do not run in its process. It works while `run` does."""
+
+    def __init__(
+        self,
+        configs: Mapping[str, FunctionConfig],
+        state_dir: Path,
+        *,
+        logs: str | Path | None,
+        telemetry: Telemetry,
+        clock: Clock,
+        random: Random,
+    ) -> None:
+        self._configs = configs
+        self._state_dir = state_dir
+        self._logs = logs
+        self._telemetry = telemetry
+        self._clock = clock
+        self._random = random
+        self._builder = Builder(state_dir)
+        keys = {name: self._builder.key(config) for name, config in configs.items()}
+        self.releases = Releases(state_dir, clock, keys)
+        self._latest: dict[str, Built] = {}
+        self._environments: dict[tuple[str, str], Environments] = {}
+        self._provisioned = Provisioned(configs, self.releases, self._environments_of, clock)
+        self._making = asyncio.Lock()
+        self._shifting: set[tuple[str, str]] = set()
+        self.invocations: Counter[tuple[str, str]] = Counter()
+        """By function and version, since the beginning."""
+        self.errors: Counter[tuple[str, str]] = Counter()
+        self._launchers: Launchers
+        self._sink: LogSink
+        self._tasks: TaskGroup
+
+    # ------------------------------------------------------------------------------------------ life
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Owns all environments until it is cancelled.
+
+        Raises ConfigurationError where a function, or an alias of one, cannot be made ready.
+        """
+        from streamfn.runtimes.process import FolderSink, Launchers, LoggerSink
+
+        scratch = self._state_dir / "run" / "environments"
+        self._sink = LoggerSink() if self._logs is None else FolderSink(self._logs, self._clock)
+        try:
+            async with (
+                self.releases,
+                Launchers(scratch) as self._launchers,
+                anyio.create_task_group() as self._tasks,
+            ):
+                await self._begin()
+                self._tasks.start_soon(self._follow_releases)
+                self._tasks.start_soon(self._follow_code)
+                task_status.started()
+                await anyio.sleep_forever()
+        finally:
+            self._sink.close()
+            self._builder.close()
+
+    async def _begin(self) -> None:
+        for name, config in self._configs.items():
+            self._latest[name] = await self._builder.build(name, config)
+        await self.releases.refresh()
+        kept = await self.releases.all_published()
+        if kept is not None:
+            await self._builder.tidy([built.deployment for built in self._latest.values()], kept)
+        for name in self._configs:
+            await self._release(name)
+            await self._environments_of(name, LATEST)
+        if not all(config.runs_elsewhere for config in self._configs.values()):
+            await self._say_what_is_missing()
+        self._provisioned.arrange(self._tasks)
+        self._carry_on()
+
+    async def _say_what_is_missing(self) -> None:
+        """What functions have to do without on this machine is said before they run."""
+        for name, config in self._configs.items():
+            if not config.runs_elsewhere:
+                await self._runtime(name, self._latest[name].deployment).check()
+        for sentence in self._launchers.missing:
+            logger()[0].warning("sandbox_incomplete", reason=sentence)
+
+    async def _release(self, name: str) -> None:
+        """Publishes what is new and sets aliases, as the function's configuration asks for."""
+        config = self._configs[name]
+        if config.auto_publish_alias is not None:
+            published = await self.releases.publish(name, self._latest[name], config.description)
+            await self._point(Alias(name, config.auto_publish_alias, published.version))
+        for label, entry in config.aliases.items():
+            if entry.function_version is not None:
+                weights = dict(entry.additional_version_weights)
+                await self._point(Alias(name, label, entry.function_version, weights))
+
+    async def _point(self, alias: Alias) -> None:
+        """Sets an alias, unless its traffic is being shifted: that ends by its own rules."""
+        known = self.releases.aliases(alias.function).get(alias.name)
+        if known is None or known.shift is None:
+            await self.releases.put_alias(alias)
+
+    def _carry_on(self) -> None:
+        """Shifts of traffic that are under way, whoever began them."""
+        for name in self._configs:
+            for alias in self.releases.aliases(name).values():
+                if alias.shift is not None and (name, alias.name) not in self._shifting:
+                    self._tasks.start_soon(self._shift, alias)
+
+    async def _shift(self, alias: Alias) -> Ending:
+        place = (alias.function, alias.name)
+        self._shifting.add(place)
+        try:
+            store = self.releases.store(alias.function)
+            return await shifting.follow(store, alias, self._tally, clock=self._clock)
+        finally:
+            self._shifting.discard(place)
+
+    def _tally(self, function: str, version: str) -> tuple[int, int]:
+        return self.invocations[function, version], self.errors[function, version]
+
+    async def _follow_releases(self) -> None:
+        """What other processes publish and point to holds here as well."""
+        while True:
+            await asyncio.sleep(_LOOK)
+            try:
+                changed = await self.releases.refresh()
+            except (OSError, StreamfnError) as error:
+                logger()[0].error("releases_unreadable", reason=str(error))
+                continue
+            if changed:
+                self._provisioned.arrange(self._tasks)
+                self._carry_on()
+
+    async def _follow_code(self) -> None:
+        """Changed code and layers are for new environments; old ones finish with what they have."""
+        now = asyncio.get_running_loop().time
+        stamps = {name: await self._builder.stamp(config) for name, config in self._configs.items()}
+        while True:
+            begun = now()
+            for name, config in self._configs.items():
+                stamp = await self._builder.stamp(config)
+                if stamp not in ("", stamps[name]):
+                    with suppress(_Unready):
+                        await self._change(name, config)
+                        stamps[name] = stamp
+            await asyncio.sleep(max(_LOOK, _SHARE * (now() - begun)))
+
+    async def _change(self, name: str, config: FunctionConfig) -> None:
+        try:
+            built = await self._builder.build(name, config)
+            if built == self._latest[name]:
+                return
+            self._latest[name] = built
+            await self._release(name)
+        except (OSError, StreamfnError) as error:
+            # Half written perhaps: what runs goes on with what it has.
+            logger()[0].error("code_unready", function=name, reason=str(error))
+            raise _Unready from error
+        self._environments[name, LATEST].replace(self._runtime(name, built.deployment))
+        self._provisioned.arrange(self._tasks)
+        logger()[0].info("code_changed", function=name, code_sha256=built.code_sha256)
+
+    # -------------------------------------------------------------------------------------- invoking
+
+    async def invoke(self, function: FunctionSpec, request: Request) -> tuple[Answer, str]:
+        """Runs a request in an environment: the answer, and the version that gave it.
+
+        Raises ConfigurationError for a version or an alias that there is not.
+        """
+        name, version = function.name, LATEST
+        if function.qualifier:
+            version = self.releases.version_of(name, function.qualifier, self._random.random())
+        place = (name, version)
+        environments = self._environments.get(place) or await self._environments_of(name, version)
+        answer = await environments.invoke(request)
+        if not isinstance(answer.outcome, Throttled):
+            self.invocations[place] += 1
+            if not isinstance(answer.outcome, Succeeded):
+                self.errors[place] += 1
+        return answer, version
+
+    def check(self, function: FunctionSpec) -> None:
+        """Raises ConfigurationError where a function has no such version or alias."""
+        if function.qualifier:
+            self.releases.version_of(function.name, function.qualifier, 0.0)
+
+    async def _environments_of(self, name: str, version: str) -> Environments:
+        async with self._making:
+            found = self._environments.get((name, version))
+            if found is not None:
+                return found
+            deployment = self._latest[name].deployment
+            if version != LATEST:
+                deployment = self.releases.published(name)[version].deployment
+            made = Environments(
+                self._runtime(name, deployment),
+                function=name,
+                version=version,
+                telemetry=self._telemetry,
+                capacity=deployment.maximum_concurrency,
+                idle_timeout=self._configs[name].idle_timeout,
+            )
+            await self._tasks.start(made.run)
+            self._environments[name, version] = made
+            return made
+
+    def _runtime(self, name: str, deployment: Deployment) -> Runtime:
+        config = self._configs[name]
+        return runtime_of(config, deployment, self._state_dir, self._launchers, self._clock, self._sink)
+
+    # --------------------------------------------------------------------------------------- changes
+
+    async def publish(self, function: str, description: str = "") -> Published:
+        """A version of what `$LATEST` is now: the last one, where nothing has changed since."""
+        self.releases.store(function)
+        return await self.releases.publish(function, self._latest[function], description)
+
+    async def put_alias(self, alias: Alias) -> Alias:
+        """Makes or changes an alias; it holds from the next invocation on."""
+        stored = await self.releases.put_alias(alias)
+        self._provisioned.arrange(self._tasks)
+        return stored
+
+    async def delete_alias(self, function: str, name: str) -> bool:
+        """Whether it was there. What is sent to it then is refused, and waits in its source."""
+        deleted = await self.releases.delete_alias(function, name)
+        self._provisioned.arrange(self._tasks)
+        return deleted
+
+    async def shift(self, function: str, alias: str, to: str, preference: str, error_rate: float) -> Ending:
+        """Moves an alias to a version step by step, and back if more of its invocations fail than that share;
+        returns when that is done. If this process ends meanwhile, the next one carries on.
+        """
+        store, guard = self.releases.store(function), Guard(error_rate)
+        begun = await shifting.begin(store, function, alias, to, preference, clock=self._clock, guard=guard)
+        await self.releases.refresh()
+        ending = await self._shift(begun)
+        await self.releases.refresh()
+        self._provisioned.arrange(self._tasks)
+        return ending
+
+    def shown(self, function: str, *, values: bool = False) -> dict[str, Any]:
+        """A function as it is listed: its variables by name, their values only where they are asked for."""
+        latest = self._latest[function]
+        published = self.releases.published(function)
+        built = {LATEST: (latest.deployment, latest.code_sha256)}
+        built |= {number: (each.deployment, each.code_sha256) for number, each in published.items()}
+        return {
+            "aliases": {
+                name: list(alias.versions) for name, alias in self.releases.aliases(function).items()
+            },
+            "versions": [
+                self._version_shown(version, deployment, code, values=values)
+                for version, (deployment, code) in built.items()
+            ],
+        }
+
+    def _version_shown(
+        self, version: str, deployment: Deployment, code_sha256: str, *, values: bool
+    ) -> dict[str, Any]:
+        place = (deployment.function, version)
+        environments = self._environments.get(place)
+        statistics = environments.statistics if environments is not None else None
+        variables = dict(deployment.environment)
+        return {
+            "version": version,
+            "runtime": deployment.runtime or deployment.code,
+            "handler": deployment.handler,
+            "code_sha256": code_sha256,
+            "memory_size": deployment.memory_size,
+            "timeout": deployment.timeout,
+            "environment": variables if values else dict.fromkeys(variables, "***"),
+            "in_use": statistics.in_use if statistics else 0,
+            "idle": statistics.idle if statistics else 0,
+            "provisioned": statistics.provisioned.available if statistics else 0,
+            "provisioned_status": statistics.provisioned.status if statistics else "",
+            "provisioned_reason": statistics.provisioned.reason if statistics else "",
+            "invocations": self.invocations[place],
+            "errors": self.errors[place],
+        }
+
+
+def runtime_of(
+    config: FunctionConfig,
+    deployment: Deployment,
+    state_dir: Path,
+    launchers: Launchers,
+    clock: Clock,
+    sink: LogSink | None = None,
+) -> Runtime:
+    """What runs a deployment that was built. Raises ConfigurationError where nothing can."""
+    from streamfn.runtimes.process import ProcessRuntime
+
+    if config.runs_elsewhere:
+        known = {"state_dir": state_dir, "launchers": launchers, "clock": clock, "sink": sink}
+        return plugins.runtime(deployment, known)
+    return ProcessRuntime(
+        deployment,
+        launchers,
+        sink=sink,
+        strict_runtime=config.strict_runtime,
+        credentials=config.credentials,
+        clock=clock,
+    )
+
+
+async def check(name: str, config: FunctionConfig, state_dir: Path, clock: Clock) -> None:
+    """Proves that a function can run here. Raises ConfigurationError, SourceError or OSError."""
+    from streamfn.runtimes.process import Launchers
+
+    builder = Builder(state_dir)
+    try:
+        async with Launchers(state_dir / "run" / "environments") as launchers:
+            built = await builder.build(name, config)
+            runtime = runtime_of(config, built.deployment, state_dir, launchers, clock)
+            try:
+                await runtime.check()
+            finally:
+                await runtime.close()
+    finally:
+        builder.close()
+
+
+class _Unready(Exception):
+    """The code that was found cannot run. It was said why."""

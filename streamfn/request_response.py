@@ -1,0 +1,112 @@
+"""Synchronous invocation: Lambda's Invoke with RequestResponse."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from uuid import uuid4
+
+import orjson
+
+from streamfn import runtimes
+from streamfn.core.events import EventRecord, InvocationShape
+from streamfn.core.lineage import TRACE_HEADER
+from streamfn.core.outcomes import Failed, Outcome, Throttled
+from streamfn.core.policies import Ordering
+from streamfn.core.records import Batch
+from streamfn.errors import TooManyRequests
+from streamfn.functions import Context
+from streamfn.invoking import payload_of
+from streamfn.ports import Answer, Request
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from streamfn.core.lineage import Trace
+    from streamfn.engine.pool import Pool
+    from streamfn.functions import FunctionSpec
+    from streamfn.ports import Clock
+
+PAYLOAD_LIMIT: Final = 6 * 1024 * 1024
+"""Bytes of a synchronous invocation's payload (Lambda quota: 6 MB)."""
+
+_SHAPE: Final = InvocationShape(orjson.loads)
+
+
+class Response(NamedTuple):
+    """What Invoke answers."""
+
+    payload: bytes
+    """The function's result as JSON, or the error JSON."""
+    function_error: str
+    """`Unhandled` where the function failed; else empty."""
+    executed_version: str
+    request_id: str
+    log_result: bytes
+    """The last 4 KB of the invocation's log, where the runtime has it."""
+
+
+class RequestResponse:
+    """Invokes functions while the caller waits. Nothing waits for a place: who finds none is told so."""
+
+    def __init__(
+        self,
+        pool: Callable[[FunctionSpec], Pool],
+        invoke: runtimes.Invoke,
+        clock: Clock,
+        observe: Callable[[FunctionSpec, float, Outcome], None],
+    ) -> None:
+        """`observe` is told when each invocation began, by the loop's clock, and what came of it."""
+        self._pool = pool
+        self._observe = observe
+        self._invoke = invoke
+        self._clock = clock
+
+    async def __call__(
+        self, spec: FunctionSpec, payload: Any, trace: Trace | None, client_context: str = ""
+    ) -> Response:
+        """Raises TooManyRequests where no place is free, InvalidRequestContent, PayloadTooLarge, and
+        OSError where no environment can be had.
+        """
+        data = payload_of(payload, PAYLOAD_LIMIT)
+        pool = self._pool(spec)
+        if not pool.try_acquire():
+            raise TooManyRequests(reason=pool.reason)
+        request_id = str(uuid4())
+        stuck: asyncio.Future[Any] | None = None
+        begun = asyncio.get_running_loop().time()
+        try:
+            if spec.deployment is None:
+                answer, version, stuck = await self._here(spec, data, request_id, trace)
+            else:
+                header = "" if trace is None else str(trace.invoked(spec.arn))
+                request = Request(request_id, data, spec.arn, header, client_context)
+                answer, version = await self._invoke(spec, request)
+            self._observe(spec, begun, answer.outcome)
+        finally:
+            if stuck is None:
+                pool.release()
+            else:
+                pool.release_after(stuck)
+        match answer.outcome:
+            case Throttled(retry_after=retry_after, reason=reason):
+                raise TooManyRequests(retry_after=retry_after, reason=reason)
+            case Failed():
+                return Response(answer.payload, "Unhandled", version, request_id, answer.log)
+            case _:
+                return Response(answer.payload, "", version, request_id, answer.log)
+
+    async def _here(
+        self, spec: FunctionSpec, payload: bytes, request_id: str, trace: Trace | None
+    ) -> tuple[Answer, str, asyncio.Future[Any] | None]:
+        """A function of this process."""
+        context = Context(spec, asyncio.get_running_loop().time() + spec.timeout, request_id, trace)
+        headers = () if trace is None else ((TRACE_HEADER, str(trace).encode()),)
+        record = EventRecord(request_id, payload, self._clock(), headers)
+        call = runtimes.prepare_event(spec, Ordering.NONE)
+        outcome = await call(Batch((record,), _SHAPE), context)
+        if isinstance(outcome, Failed):
+            written = orjson.dumps(outcome.payload(request_id))
+        else:
+            written = orjson.dumps(getattr(outcome, "payload", None))
+        return Answer(outcome, written), context.function_version, context.stuck
