@@ -19,6 +19,7 @@ from benchmarks import (
     patterns,
     processes,
     report,
+    runtimes,
     sqs,
     task_queues,
 )
@@ -37,6 +38,7 @@ GROUPS: tuple[Group, ...] = (
     *engine.GROUPS,
     *patterns.GROUPS,
     *processes.GROUPS,
+    *runtimes.GROUPS,
 )
 
 
