@@ -59,8 +59,8 @@ test-kafka: setup ## tests against Apache Kafka, and of all services together
 	$(PYTEST) -n 2 --dist loadfile -m integration $(addprefix --ignore ,$(AWS)) $(ARGS)
 
 # The oldest releases have no wheels for the newest Pythons: use 3.11 or 3.12 here.
-test-lowest: .venv-lowest/.lowest ## the fast tests on the oldest dependencies that pyproject.toml allows
-	.venv-lowest/bin/python -m pytest $(FAST) $(ARGS)
+test-lowest: .venv-lowest/.lowest ## the fast tests but the slow ones, on the oldest dependencies that pyproject.toml allows
+	.venv-lowest/bin/python -m pytest -n 2 -m "not integration and not bench and not slow" $(ARGS)
 
 cov-core: setup ## every line and branch of the core, by its own tests
 	$(BIN)/coverage erase && $(BIN)/coverage run -m pytest tests/core -q $(ARGS)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import anyio
-from anyio import CancelScope, move_on_after, to_thread
+from anyio import CancelScope, fail_after, move_on_after, to_thread
 
 from streamfn.runtimes.process.peers import diagnostics
 from streamfn.runtimes.process.running import Exit as Exit
@@ -37,6 +37,9 @@ _CLEAN: Final = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
 
 _PATIENCE: Final = 10.0
 """Seconds for what has been killed to be gone."""
+
+_STARTING: Final = 10.0
+"""Seconds for a start, which takes some milliseconds."""
 
 
 class Launcher:
@@ -96,8 +99,14 @@ class Launcher:
 
         `output` is a descriptor for its standard output and error; the caller closes his own. Returns when
         the process is there; that its program could not be run is told by its `Exit`. Raises OSError where
-        no environment can be made.
+        no environment can be made, or none is there after ten seconds.
         """
+        with fail_after(_STARTING):
+            return await self._start(command, environment, sandbox, output)
+
+    async def _start(
+        self, command: Sequence[str] | Module, environment: Mapping[str, str], sandbox: Sandbox, output: int
+    ) -> Process:
         order: dict[str, Any] = {"environment": dict(environment), "sandbox": sandbox.resolved()}
         order["task_root"] = self.layout(sandbox).task_root
         if isinstance(command, Module):

@@ -131,3 +131,15 @@ async def test_kill_9_of_streamfn_leaves_nothing(tmp_path: Path, user: str):
     await until(lambda: not alive(below))
     if memory != "-":
         assert not [name for name in os.listdir(memory) if name.startswith(f"streamfn-{program}-")]
+
+
+async def test_a_launcher_that_hangs_is_an_error_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("streamfn.runtimes.process.launcher._STARTING", 0.2)
+    async with launched("all that there is") as launcher:
+        bench = Bench(launcher, tmp_path)
+        program = psutil.Process(launcher._program.pid)
+        program.suspend()
+        with pytest.raises(TimeoutError):
+            await bench.python("print('never')")
+        program.resume()
+        assert await bench.python("print('there')") == "there\n"
