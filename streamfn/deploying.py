@@ -11,6 +11,7 @@ import anyio
 
 from streamfn import plugins, shifting
 from streamfn.building import Builder
+from streamfn.core.admission import ScaleUp
 from streamfn.core.deployments import LATEST
 from streamfn.core.outcomes import Succeeded, Throttled
 from streamfn.core.shifting import Guard
@@ -242,6 +243,7 @@ class Deployed:
                 telemetry=self._telemetry,
                 capacity=deployment.maximum_concurrency,
                 idle_timeout=self._configs[name].idle_timeout,
+                scale_up=ScaleUp(self._configs[name].scaling_rate),
             )
             await self._tasks.start(made.run)
             self._environments[name, version] = made

@@ -145,6 +145,8 @@ class FunctionConfig(BaseModel):
         default_factory=dict, repr=False
     )
     """`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN` that the function gets."""
+    scaling_rate: Annotated[int, Whole(1, 100_000)] = 1000
+    """Environments that are added in ten seconds at most; AWS's number."""
     idle_timeout: Annotated[float, Seconds(0, 86_400)] = 600.0
     """Seconds after which an environment that nobody used is ended."""
     adaptive_concurrency: AdaptiveOption = None
@@ -254,6 +256,7 @@ _OF_DEPLOYMENTS: Final = (
     "network",
     "log_format",
     "idle_timeout",
+    "scaling_rate",
     "strict_runtime",
     "credentials",
 )

@@ -78,3 +78,30 @@ def test_what_cannot_be_done_is_said(
     done = streamfn("functions", *words)
     assert (done.returncode, done.stdout) == (code, "")
     assert said in done.stderr
+
+
+def test_a_sealed_value_is_opened_for_the_function_only(
+    project: Path, streamfn: Streamfn, start: Start
+) -> None:
+    sealed = streamfn("seal", "GREETING", stdin="hush\n").stdout.strip()
+    assert sealed.startswith("sealed:v1:")
+    (project / "streamfn.yaml").write_text(FILE.replace("GREETING: hi", f'GREETING: "{sealed}"'))
+    until(start("run", "streamfn.yaml").stderr, "worker_started")
+    assert streamfn("invoke", "greet").stdout == '"hush"\n'
+    (project / "other.yaml").write_text(FILE.replace("GREETING: hi", f'OTHER: "{sealed}"'))
+    done = streamfn("check", "other.yaml")
+    assert done.returncode == 2
+    assert "greet.Environment.OTHER: was sealed for GREETING" in " ".join(done.stdout.split())
+
+
+def test_check_sees_whether_functions_can_run(project: Path, streamfn: Streamfn) -> None:
+    (project / "streamfn.yaml").write_text(FILE)
+    done = streamfn("check", "streamfn.yaml", "--json")
+    assert done.returncode == 0, done.stderr
+    (found,) = json.loads(done.stdout)
+    assert (found["role"], found["name"], found["ok"]) == ("function", "inline code", True)
+    (project / "streamfn.yaml").write_text(FILE.replace("hi}", "hi}\n    layers: [nothing.zip]"))
+    done = streamfn("check", "streamfn.yaml", "--json")
+    assert done.returncode == 2
+    (found,) = json.loads(done.stdout)
+    assert "nothing.zip is no folder and no zip" in found["problem"]

@@ -179,6 +179,37 @@ async def test_events_are_delivered_and_their_answers_kept(echo: App) -> None:
         assert failed["responseContext"]["functionError"] == "Unhandled"
 
 
+async def test_events_go_to_what_an_alias_stands_for(app: App) -> None:
+    app.deploy("echo", inline_code=ECHO, auto_publish_alias="prod", **OPTIONS)
+    app.event_invoke_config("echo:prod", on_success="local:queue/done")
+    async with app:
+        request_id = await app.enqueue("echo:prod", {"n": 1})
+        done = await taken(app, "local:queue/done")
+        assert done["requestContext"]["requestId"] == request_id
+        assert done["requestContext"]["functionArn"].endswith(":function:echo:prod")
+        assert done["responseContext"] == {"statusCode": 200, "executedVersion": "1"}
+        assert done["responsePayload"]["arn"].endswith(":function:echo:prod")
+        with pytest.raises(ConfigurationError, match="no version or alias other"):
+            await app.enqueue("echo:other", {})
+
+
+async def test_environments_are_added_at_a_limited_rate(app: App) -> None:
+    app.deploy("echo", inline_code=ECHO, scaling_rate=1, **OPTIONS)
+    async with app:
+        async with anyio.create_task_group() as tasks:
+            refused = []
+
+            async def call() -> None:
+                try:
+                    await app.invoke("echo")
+                except TooManyRequests as error:
+                    refused.append(error.reason)
+
+            for _ in range(3):
+                tasks.start_soon(call)
+        assert refused == ["ConcurrentInvocationLimitExceeded"] * 2
+
+
 async def test_versions_stay_and_aliases_choose(app: App, tmp_path: Path) -> None:
     folder = tmp_path / "code"
     folder.mkdir()
