@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -21,8 +22,7 @@ class Whole:
     or_infinite: bool = False
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        inner = core_schema.no_info_after_validator_function(self._within, handler(source))
-        return core_schema.no_info_before_validator_function(_no_flag, inner)
+        return _number(self._within, handler(source))
 
     def _within(self, value: int) -> int:
         if self.low <= value <= self.high or (self.or_infinite and value == -1):
@@ -39,8 +39,7 @@ class Seconds:
     high: float
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        inner = core_schema.no_info_after_validator_function(self._within, handler(source))
-        return core_schema.no_info_before_validator_function(_no_flag, inner)
+        return _number(self._within, handler(source))
 
     def _within(self, value: float) -> float:
         if self.low <= value <= self.high:
@@ -53,8 +52,7 @@ class Share:
     """A part of a whole: more than nothing, at most all of it."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        inner = core_schema.no_info_after_validator_function(self._within, handler(source))
-        return core_schema.no_info_before_validator_function(_no_flag, inner)
+        return _number(self._within, handler(source))
 
     def _within(self, value: float) -> float:
         if 0 < value <= 1:
@@ -70,13 +68,17 @@ class Times:
     high: float
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        inner = core_schema.no_info_after_validator_function(self._within, handler(source))
-        return core_schema.no_info_before_validator_function(_no_flag, inner)
+        return _number(self._within, handler(source))
 
     def _within(self, value: float) -> float:
         if self.low <= value <= self.high:
             return value
         raise wrong(f"must be {self.low:g} to {self.high:g}, not {value:g}")
+
+
+def _number(within: Callable[[Any], Any], schema: CoreSchema) -> CoreSchema:
+    inner = core_schema.no_info_after_validator_function(within, schema)
+    return core_schema.no_info_before_validator_function(_no_flag, inner)
 
 
 class NotYet:

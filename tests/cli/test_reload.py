@@ -9,8 +9,6 @@ import pty
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -24,33 +22,6 @@ pytestmark = pytest.mark.slow
 
 MAPPING = "app.event_source_mapping({}, Five(), name='m')"
 RUN = ("run", "app:app", "--reload", "--log-format", "json")
-
-
-@pytest.fixture
-def start(project: Path) -> Iterator[Start]:
-    """As a session of its own: a Ctrl-C of the terminal that runs the tests is none of its concern."""
-    started: list[subprocess.Popen[str]] = []
-
-    def run(*arguments: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            command(*arguments),
-            cwd=project,
-            env=environment(),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        started.append(process)
-        return process
-
-    yield run
-    for process in started:
-        # Where there is none, it has ended, and so has its child.
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
 
 
 def running(stream: IO[str] | None) -> int:
