@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -15,7 +16,7 @@ from anyio import CancelScope, to_thread
 
 from streamfn.core.reports import Platform
 from streamfn.core.runtime_ids import parse
-from streamfn.errors import SourceError
+from streamfn.errors import ConfigurationError, SourceError
 from streamfn.runtimes.process.commands import Start, start_of
 from streamfn.runtimes.process.environment import ON_DEMAND, PROVISIONED, ProcessEnvironment
 from streamfn.runtimes.process.logs import LoggerSink, LogSink, LogStream
@@ -56,6 +57,12 @@ class ProcessRuntime:
 
         Raises ConfigurationError for a runtime that does not exist, and for what is no credential.
         """
+        if platform.system() != "Linux":
+            said = (
+                f"packages run in processes of their own, which is built for Linux, not {platform.system()}"
+            )
+            fix = "run streamfn in a Linux container, or the function behind http://"
+            raise ConfigurationError(said, field="Runtime", fix=fix)
         self._deployment = replace(
             deployment,
             code=os.path.abspath(deployment.code),
@@ -146,10 +153,8 @@ class ProcessRuntime:
             deployment.maximum_concurrency,
             workers=start.workers,
         )
-        platform = Platform(deployment.function, deployment.version, start.label, deployment.log_format)
-        return ProcessEnvironment(
-            deployment, open_session, log, platform, self._clock, provisioned=provisioned
-        )
+        said = Platform(deployment.function, deployment.version, start.label, deployment.log_format)
+        return ProcessEnvironment(deployment, open_session, log, said, self._clock, provisioned=provisioned)
 
     def _stream_name(self) -> str:
         day = datetime.fromtimestamp(self._clock(), UTC)

@@ -297,3 +297,9 @@ async def test_a_runtime_says_its_name(made: Made) -> None:
     await runtime.check()
     assert runtime.name == "python3.11"
     await runtime.close()
+
+
+async def test_elsewhere_than_on_linux_it_says_so(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.system", lambda: "Darwin")
+    with pytest.raises(ConfigurationError, match="built for Linux, not Darwin"):
+        made.python("def handler(event, context): ...")
