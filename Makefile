@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
-FAST := -n 2 -m "not integration and not bench"
+FAST := -n 4 -m "not integration and not bench"
 AWS := tests/aws tests/servers/test_aws_servers.py
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-config \
 	--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" $(UPGRADE)
@@ -45,22 +45,23 @@ spelling: setup
 
 test: test-fast test-integration ## all tests; brokers are started by the tests, or skipped with the reason
 
-test-fast: setup ## tests that need nothing but Python, on two processes
+test-fast: setup ## tests that need nothing but Python, on four processes, for many of them wait
 	$(PYTEST) $(FAST) $(ARGS)
 
 test-integration: test-aws test-kafka ## tests against real brokers
 
 # In several processes: most of these tests wait for a timeout or a lease. Each has servers of its own.
 test-aws: setup ## tests against servers that answer as AWS does
-	$(PYTEST) -n 3 -m integration $(AWS) $(ARGS)
+	$(PYTEST) -n 4 -m integration $(AWS) $(ARGS)
 
 # Two processes, each with a broker of its own: half of the time is waiting for timeouts and for brokers that went.
 test-kafka: setup ## tests against Apache Kafka, and of all services together
 	$(PYTEST) -n 2 --dist loadfile -m integration $(addprefix --ignore ,$(AWS)) $(ARGS)
 
 # The oldest releases have no wheels for the newest Pythons: use 3.11 or 3.12 here.
-test-lowest: .venv-lowest/.lowest ## the fast tests but the slow ones, on the oldest dependencies that pyproject.toml allows
-	.venv-lowest/bin/python -m pytest -n 2 -m "not integration and not bench and not slow" $(ARGS)
+test-lowest: .venv-lowest/.lowest ## most of the fast tests, on the oldest dependencies that pyproject.toml allows
+	.venv-lowest/bin/python -m pytest -n 4 -m "not integration and not bench and not slow" \
+		--ignore tests/core --ignore tests/docs --ignore tests/benchmarks $(ARGS)
 
 cov-core: setup ## every line and branch of the core, by its own tests
 	$(BIN)/coverage erase && $(BIN)/coverage run -m pytest tests/core -q $(ARGS)

@@ -285,7 +285,7 @@ async def test_check_names_what_is_missing(made: Made) -> None:
         await made.runtime().check()
 
 
-def test_only_credentials_may_be_given(made: Made) -> None:
+async def test_only_credentials_may_be_given(made: Made) -> None:
     with pytest.raises(ConfigurationError, match="PATH is no credential"):
         made.runtime(options={"credentials": {"PATH": "/"}})
 
