@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from contextlib import suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -23,7 +23,7 @@ from streamfn.releases import Releases
 from streamfn.telemetry import logger
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
     from random import Random
 
@@ -66,6 +66,7 @@ class Deployed:
         keys = {name: self._builder.key(config) for name, config in configs.items()}
         self.releases = Releases(state_dir, clock, keys)
         self._latest: dict[str, Built] = {}
+        self._stamps: dict[str, str] = {}
         self._environments: dict[tuple[str, str], Environments] = {}
         self._provisioned = Provisioned(configs, self.releases, self._environments_of, clock)
         self._making = asyncio.Lock()
@@ -73,8 +74,8 @@ class Deployed:
         self.invocations: Counter[tuple[str, str]] = Counter()
         """By function and version, since the beginning."""
         self.errors: Counter[tuple[str, str]] = Counter()
-        self._launchers: Launchers
-        self._sink: LogSink
+        self._launchers: Launchers | None = None
+        self._sink: LogSink | None = None
         self._tasks: TaskGroup
 
     # ------------------------------------------------------------------------------------------ life
@@ -84,14 +85,10 @@ class Deployed:
 
         Raises ConfigurationError where a function, or an alias of one, cannot be made ready.
         """
-        from streamfn.runtimes.process import FolderSink, Launchers, LoggerSink
-
-        scratch = self._state_dir / "run" / "environments"
-        self._sink = LoggerSink() if self._logs is None else FolderSink(self._logs, self._clock)
         try:
             async with (
                 self.releases,
-                Launchers(scratch) as self._launchers,
+                self._machinery(),
                 anyio.create_task_group() as self._tasks,
             ):
                 await self._begin()
@@ -100,11 +97,27 @@ class Deployed:
                 task_status.started()
                 await anyio.sleep_forever()
         finally:
-            self._sink.close()
             self._builder.close()
+
+    @asynccontextmanager
+    async def _machinery(self) -> AsyncIterator[None]:
+        """What environments on this machine share; where all functions run elsewhere, nothing."""
+        if all(config.runs_elsewhere for config in self._configs.values()):
+            yield
+            return
+        from streamfn.runtimes.process import FolderSink, Launchers, LoggerSink
+
+        self._sink = LoggerSink() if self._logs is None else FolderSink(self._logs, self._clock)
+        try:
+            async with Launchers(self._state_dir / "run" / "environments") as self._launchers:
+                yield
+        finally:
+            self._sink.close()
 
     async def _begin(self) -> None:
         for name, config in self._configs.items():
+            # First, so that what changes meanwhile is seen to have changed.
+            self._stamps[name] = await self._builder.stamp(config)
             self._latest[name] = await self._builder.build(name, config)
         await self.releases.refresh()
         kept = await self.releases.all_published()
@@ -113,17 +126,17 @@ class Deployed:
         for name in self._configs:
             await self._release(name)
             await self._environments_of(name, LATEST)
-        if not all(config.runs_elsewhere for config in self._configs.values()):
-            await self._say_what_is_missing()
+        if self._launchers is not None:
+            await self._say_what_is_missing(self._launchers)
         self._provisioned.arrange(self._tasks)
         self._carry_on()
 
-    async def _say_what_is_missing(self) -> None:
+    async def _say_what_is_missing(self, launchers: Launchers) -> None:
         """What functions have to do without on this machine is said before they run."""
         for name, config in self._configs.items():
             if not config.runs_elsewhere:
                 await self._runtime(name, self._latest[name].deployment).check()
-        for sentence in self._launchers.missing:
+        for sentence in launchers.missing:
             logger()[0].warning("sandbox_incomplete", reason=sentence)
 
     async def _release(self, name: str) -> None:
@@ -178,15 +191,14 @@ class Deployed:
     async def _follow_code(self) -> None:
         """Changed code and layers are for new environments; old ones finish with what they have."""
         now = asyncio.get_running_loop().time
-        stamps = {name: await self._builder.stamp(config) for name, config in self._configs.items()}
         while True:
             begun = now()
             for name, config in self._configs.items():
                 stamp = await self._builder.stamp(config)
-                if stamp not in ("", stamps[name]):
+                if stamp not in ("", self._stamps[name]):
                     with suppress(_Unready):
                         await self._change(name, config)
-                        stamps[name] = stamp
+                        self._stamps[name] = stamp
             await asyncio.sleep(max(_LOOK, _SHARE * (now() - begun)))
 
     async def _change(self, name: str, config: FunctionConfig) -> None:
@@ -329,16 +341,18 @@ def runtime_of(
     config: FunctionConfig,
     deployment: Deployment,
     state_dir: Path,
-    launchers: Launchers,
+    launchers: Launchers | None,
     clock: Clock,
     sink: LogSink | None = None,
 ) -> Runtime:
-    """What runs a deployment that was built. Raises ConfigurationError where nothing can."""
-    from streamfn.runtimes.process import ProcessRuntime
-
-    if config.runs_elsewhere:
+    """What runs a deployment that was built. Packages need launchers. Raises ConfigurationError where nothing
+    can.
+    """
+    if config.runs_elsewhere or launchers is None:
         known = {"state_dir": state_dir, "launchers": launchers, "clock": clock, "sink": sink}
         return plugins.runtime(deployment, known)
+    from streamfn.runtimes.process import ProcessRuntime
+
     return ProcessRuntime(
         deployment,
         launchers,
@@ -351,17 +365,19 @@ def runtime_of(
 
 async def check(name: str, config: FunctionConfig, state_dir: Path, clock: Clock) -> None:
     """Proves that a function can run here. Raises ConfigurationError, SourceError or OSError."""
-    from streamfn.runtimes.process import Launchers
-
     builder = Builder(state_dir)
     try:
-        async with Launchers(state_dir / "run" / "environments") as launchers:
+        async with AsyncExitStack() as stack:
+            launchers = None
+            if not config.runs_elsewhere:
+                from streamfn.runtimes.process import Launchers
+
+                made = Launchers(state_dir / "run" / "environments")
+                launchers = await stack.enter_async_context(made)
             built = await builder.build(name, config)
             runtime = runtime_of(config, built.deployment, state_dir, launchers, clock)
-            try:
-                await runtime.check()
-            finally:
-                await runtime.close()
+            stack.push_async_callback(runtime.close)
+            await runtime.check()
     finally:
         builder.close()
 

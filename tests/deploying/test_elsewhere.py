@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -63,3 +65,34 @@ async def test_nobody_there_is_no_failure_of_the_function(tmp_path: Path) -> Non
         await app.enqueue("service", {})
         await until(lambda: app.statuses()[0].counters.get("Throttles", 0) > 0)
         assert app.statuses()[0].counters.get("AsyncEventsDropped", 0) == 0
+
+
+WITHOUT = """
+import asyncio, sys
+sys.modules["httptools"] = None
+from streamfn import App, ConfigurationError
+
+async def said(**options):
+    app = App(state_dir=sys.argv[1])
+    app.deploy("f", **options)
+    try:
+        async with app:
+            return "runs"
+    except ConfigurationError as error:
+        return str(error)
+
+print(asyncio.run(said(inline_code="", runtime="python3.11", handler="a.b")))
+print(asyncio.run(said(code_uri="docker:image")))
+print(asyncio.run(said(code_uri="http://127.0.0.1:9/f")))
+"""
+
+
+def test_what_is_not_installed_is_named_and_needed_by_packages_only(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT, str(tmp_path)], capture_output=True, text=True, timeout=20, check=True
+    )
+    assert done.stdout.splitlines() == [
+        "functions that run in processes need httptools. Fix: pip install 'streamfn[process]'",
+        "functions that run in processes need httptools. Fix: pip install 'streamfn[process]'",
+        "runs",
+    ]
