@@ -147,3 +147,10 @@ def test_the_end_of_an_environment_has_neither_stack_nor_request_id(cause: Cause
 def test_an_error_of_half_a_surrogate_pair_can_be_written() -> None:
     payload = Failed("E\udcff", "no such file: \udcff", ('  File "\udcff.py"',)).payload("7f")
     assert json.dumps(payload, ensure_ascii=False).encode()
+
+
+def test_error_json_that_a_runtime_wrote_stays_as_it_was() -> None:
+    written = {"errorType": "E", "errorMessage": "m", "trace": ["a"]}
+    error = Failed("E", "m", document=written)
+    assert error.payload("id-1") == written
+    assert error.payload("id-1") is not written
