@@ -12,7 +12,7 @@ _patient = [HealthCheck.too_slow]
 
 settings.register_profile("dev", max_examples=50, deadline=None, suppress_health_check=_patient)
 settings.register_profile(
-    "ci", max_examples=300, deadline=None, derandomize=True, print_blob=True, suppress_health_check=_patient
+    "ci", max_examples=100, deadline=None, derandomize=True, print_blob=True, suppress_health_check=_patient
 )
 settings.register_profile(
     "nightly", max_examples=5000, stateful_step_count=100, deadline=None, suppress_health_check=_patient
