@@ -120,7 +120,7 @@ class ProcessEnvironment:
 
     async def _revive(self, deadline: float) -> Ending:
         """The suppressed init: one that comes within an invocation, once for all that wait for it."""
-        with anyio.move_on_at(deadline) as waiting:
+        with CancelScope(deadline=deadline) as waiting:
             await self._starting.acquire()
         if waiting.cancelled_caught:
             return Mark.TIMED_OUT
@@ -135,7 +135,7 @@ class ProcessEnvironment:
 
     async def _leave_session(self, deadline: float) -> None:
         if self._session is not None:
-            with anyio.move_on_at(deadline) as waiting:
+            with CancelScope(deadline=deadline) as waiting:
                 await self._session.gone()
             if waiting.cancelled_caught:
                 raise OSError("what ran in the environment before has not ended yet")
