@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 FAST := -n 4 -m "not integration and not bench"
-AWS := tests/aws tests/servers/test_aws_servers.py
+AWS := tests/aws tests/clients tests/servers/test_aws_servers.py
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-config \
 	--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" $(UPGRADE)
 
@@ -89,6 +89,7 @@ lock: setup ## pin again what pyproject.toml asks for; UPGRADE=--upgrade takes t
 	$(LOCK) pyproject.toml --extra all --group build -c requirements/dev.txt -o requirements/run.txt
 	$(LOCK) pyproject.toml --extra all --extra testing --group test --resolution lowest-direct --upgrade -o requirements/lowest.txt
 	$(LOCK) --group servers -o requirements/servers.txt
+	$(LOCK) --group clients -o requirements/clients.txt
 	$(LOCK) --group peers -o benchmarks/peers.txt
 
 clean: ## away with everything that was made

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks import (
+    api,
     asynchronous,
     engine,
     kafka_delivery,
@@ -39,6 +40,7 @@ GROUPS: tuple[Group, ...] = (
     *patterns.GROUPS,
     *processes.GROUPS,
     *runtimes.GROUPS,
+    *api.GROUPS,
 )
 
 

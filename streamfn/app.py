@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, Self
@@ -12,34 +11,30 @@ from typing import TYPE_CHECKING, Any, Self
 import anyio
 
 from streamfn import planning
+from streamfn.changing import Changes
 from streamfn.concurrency import Concurrency
 from streamfn.core.deployments import LATEST
-from streamfn.core.lifecycle import MappingState
 from streamfn.core.lineage import TRACE_HEADER
-from streamfn.declaring import Declarations
 from streamfn.engine import mapping as engine
 from streamfn.engine.status import MappingStatus, status_of
 from streamfn.engine.supervisor import Supervised, Supervisor, plain
-from streamfn.errors import ConfigurationError, StreamfnError
+from streamfn.errors import StreamfnError
 from streamfn.functions import CURRENT
 from streamfn.invoking import Invoker, payload_of
-from streamfn.planning import Setting
 from streamfn.request_response import RequestResponse, Response
-from streamfn.telemetry import Counters, DrainBegun, DrainEnded, EventsReceived, Fanout, LogTelemetry, logger
+from streamfn.telemetry import Counters, DrainBegun, DrainEnded, Fanout, LogTelemetry, logger
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Sequence
 
-    from streamfn.config import EventSourceMapping
-    from streamfn.config.kinds import Kind
     from streamfn.core.records import Headers
     from streamfn.deploying import Deployed
     from streamfn.engine.plan import MappingPlan
     from streamfn.functions import FunctionSpec, Handler
-    from streamfn.ports import Answer, Clock, Destination, EventQueue, Request, Source, Telemetry
+    from streamfn.ports import Answer, Clock, Destination, EventQueue, Request, Telemetry
 
 
-class App(Declarations):
+class App(Changes):
     """Functions and the event source mappings that feed them.
 
     Nothing happens before `start` (or `async with app`): declare functions and mappings at import time, then
@@ -63,8 +58,17 @@ class App(Declarations):
         event_queue: EventQueue | None = None,
         concurrent_executions: int = planning.UNRESERVED_CONCURRENCY,
         function_logs: str | Path | None = None,
+        endpoints: Sequence[Any] = (),
+        settings: Any = None,
+        secrets: str | Path | None = None,
+        serves_api: bool = False,
     ) -> None:
+        """`endpoints`: which server stands behind which ARN, as in files (docs/api.md). `settings`: delays
+        that AWS fixes, by name. `secrets`: a file of them; else they are in AWS Secrets Manager.
+        `serves_api`: functions may be put while it runs.
+        """
         super().__init__()
+        self._meaning(endpoints, settings, secrets)
         self.name = name
         self.state_dir = Path(state_dir)
         self.dead_letters = dead_letters
@@ -79,7 +83,12 @@ class App(Declarations):
         self._random = Random(seed)
         self.function_logs = function_logs
         """A folder for the logs of deployed functions; None: they are lines of the logger."""
+        self.serves_api = serves_api
         self._concurrency = Concurrency(self.functions, self.adaptive, concurrent_executions)
+        concurrency = self._concurrency
+        self._request_response = RequestResponse(
+            concurrency.pool, self._invoke, self._clock, concurrency.observe
+        )
         self._supervisor: Supervisor | None = None
         self._invoker: Invoker | None = None
         self._deployed: Deployed | None = None
@@ -102,7 +111,7 @@ class App(Declarations):
         """Starts every declared mapping. Raises ConfigurationError where one cannot be built."""
         if self._main is not None:
             raise StreamfnError("the app is running already")
-        self._concurrency.reserve()
+        self._concurrency.begin()
         plans = [
             (plan, mapping.enabled) for mapping in self.declared.values() for plan in self._plans(mapping)
         ]
@@ -151,7 +160,7 @@ class App(Declarations):
             self._telemetry = Fanout((self.counters, LogTelemetry(log, debug=debug), *self._extra_telemetry))
             self._supervisor = Supervisor(self._mapping, self._telemetry, self._random)
             async with anyio.create_task_group() as tasks:
-                if self.deployments:
+                if self.deployments or self.serves_api:
                     self._deployed = self._deploying()
                     await tasks.start(self._deployed.run)
                 await tasks.start(self._supervisor.run)
@@ -205,15 +214,13 @@ class App(Declarations):
         name, _, given = (function if isinstance(function, str) else self._function_name(function)).partition(
             ":"
         )
-        spec = self._setting().function(name)
+        spec = self.functions.get(name) or self._setting().function(name)
         if (qualifier or given) not in ("", LATEST):
             spec = planning.qualified(spec, qualifier or given)
         current = CURRENT.get()
         trace = None if current is None else current.onward(self._clock())
-        concurrency = self._concurrency
-        concurrency.adapting(spec, self._telemetry)
-        call = RequestResponse(concurrency.pool, self._invoke, self._clock, concurrency.observe)
-        return await call(spec, payload, trace, client_context)
+        self._concurrency.adapting(spec, self._telemetry)
+        return await self._request_response(spec, payload, trace, client_context)
 
     async def enqueue(self, function: Handler | str, payload: Any, *, qualifier: str | None = None) -> str:
         """Invokes a function asynchronously: its request id, once the event is durable.
@@ -256,64 +263,12 @@ class App(Declarations):
         if self._events().in_use or any(map(planning.is_local, plans)):
             await invoker.serve(self.functions, asked=False)
 
-    async def _add_events(self, function: str) -> Sequence[str]:
-        plan = self._noted(self.event_plan_of(function))
-        await self._running().add(plan)
-        return planning.functions_of(plan)
+    # --------------------------------------------------------------------------------------- showing
 
-    def _events(self) -> EventQueue:
-        if self._event_queue is not None:
-            return self._event_queue
-        from streamfn.local import LocalEvents
-
-        return LocalEvents(self.state_dir, clock=self._clock, taken=self._took)
-
-    def _took(self, function: str, events: int) -> None:
-        name = function if ":" in function else f"{function}:$LATEST"
-        self._telemetry.emit(EventsReceived(name, events))
-
-    # -------------------------------------------------------------------------------------- changing
-
-    async def add_mapping(self, mapping: EventSourceMapping) -> None:
-        """Starts one more mapping."""
-        for plan in self._plans(mapping):
-            await self._running().add(plan, enabled=mapping.enabled)
-        self.declared[mapping.name] = mapping
-
-    async def update_mapping(self, name: str, **options: Any) -> None:
-        """Changes options of a mapping; it drains and goes on from its checkpoints."""
-        mapping = self._declared(name).updated(options)
-        plans = {plan.name: plan for plan in self._plans(mapping)}
-        running = self._running()
-        for each in self._with_sequence(name):
-            if each in plans:
-                await running.update(plans.pop(each), self._grace)
-            else:
-                await running.remove(each, self._grace)
-        for plan in plans.values():
-            await running.add(plan, enabled=running.mappings[name].state is MappingState.ENABLED)
-        self.declared[name] = mapping
-
-    async def pause(self, name: str) -> None:
-        """Drains a mapping and keeps its place."""
-        for each in self._with_sequence(name):
-            await self._running().pause(each, self._grace)
-
-    async def resume(self, name: str) -> None:
-        """Lets a paused mapping go on."""
-        for each in self._with_sequence(name):
-            await self._running().resume(each)
-
-    async def remove_mapping(self, name: str) -> None:
-        """Drains a mapping and forgets it. Its checkpoints stay in the source."""
-        for each in self._with_sequence(name):
-            await self._running().remove(each, self._grace)
-        self.declared.pop(name, None)
-
-    def _with_sequence(self, name: str) -> list[str]:
-        """A mapping, and what delivers its sequences that were opened again."""
-        sequence = f"{name}:sequence"
-        return [name, sequence] if sequence in self._running().mappings else [name]
+    def mapping_status(self, name: str) -> MappingStatus | None:
+        """What one mapping is doing now, if it is there."""
+        item = None if self._supervisor is None else self._supervisor.mappings.get(name)
+        return None if item is None else status_of(item, self.counters)
 
     def statuses(self) -> list[MappingStatus]:
         """What every mapping is doing now."""
@@ -326,14 +281,6 @@ class App(Declarations):
         if not item.plan.delivery.asynchronous or status.counters or status.lag:
             return True
         return self._invoker is not None and item.plan.function.key in self._invoker.asked
-
-    @property
-    def deployed(self) -> Deployed:
-        """What runs functions in environments of their own. Raises StreamfnError while nothing does."""
-        if self._deployed is None:
-            self._running()
-            raise StreamfnError("no function of this app is deployed: all run in its process")
-        return self._deployed
 
     def functions_shown(self, *, values: bool = False) -> list[dict[str, Any]]:
         """Every function as it is listed: its variables by name, their values only where asked for."""
@@ -362,85 +309,21 @@ class App(Declarations):
         return Deployed(
             self.deployments,
             self.state_dir,
+            changes=self.serves_api,
             logs=self.function_logs,
             telemetry=self._telemetry,
             clock=self._clock,
             random=self._random,
         )
 
-    def _check_qualifier(self, function: FunctionSpec) -> None:
-        if function.deployment is not None and function.qualifier:
-            self.deployed.check(function)
-
     async def _invoke(self, function: FunctionSpec, request: Request) -> tuple[Answer, str]:
         return await self.deployed.invoke(function, request)
-
-    def _running(self) -> Supervisor:
-        if self._supervisor is None:
-            raise StreamfnError("the app is not running: start it first")
-        return self._supervisor
-
-    def _declared(self, name: str) -> EventSourceMapping:
-        if name not in self.declared:
-            raise ConfigurationError(f"there is no mapping named {name!r}", field="Name")
-        return self.declared[name]
-
-    # -------------------------------------------------------------------------------------- building
 
     async def check_function(self, name: str) -> None:
         """Proves that a deployed function can run here. Raises ConfigurationError, SourceError or OSError."""
         from streamfn.deploying import check
 
         await check(name, self.deployments[name], self.state_dir, self._clock)
-
-    def source_of(self, mapping: EventSourceMapping) -> tuple[Source, Kind]:
-        """The source of a mapping and its kind, with the mapping's options checked against it. No I/O."""
-        return planning.source_of(self._setting(), mapping)
-
-    def destination_of(self, given: Destination | str | bool | None) -> Destination | None:
-        """The destination that an option names, if it names one. No I/O."""
-        return planning.destination_of(self._setting(), given)
-
-    def event_plan_of(self, key: str) -> MappingPlan:
-        """What is done with the events of a function, or of a version or alias of it. No I/O.
-
-        Raises ConfigurationError where there is none.
-        """
-        from streamfn.config import EventInvokeConfig
-
-        name, _, qualifier = key.partition(":")
-        config = self.event_invoke_configs.get(key)
-        if config is None:
-            spec = self.functions.get(name)
-            if spec is not None and spec.deployment is not None and qualifier:
-                self._check_qualifier(replace(spec, qualifier=qualifier))
-            elif qualifier or spec is None:
-                known = ", ".join(sorted({*self.functions, *self.event_invoke_configs})) or "none is declared"
-                raise ConfigurationError(
-                    f"Function not found: {key}", field="FunctionName", fix=f"take one of: {known}"
-                )
-            config = EventInvokeConfig.load({"function": name, "qualifier": qualifier or None})
-        of_function = self.event_invoke_configs.get(name)
-        return planning.event_plan(self._setting(), config, of_function, self._events().source(key))
-
-    def _plans(self, mapping: EventSourceMapping) -> list[MappingPlan]:
-        plan = self._noted(planning.mapping_plan(self._setting(), mapping))
-        sequence = planning.sequence_plan(self._setting(), plan)
-        return [plan] if sequence is None else [plan, sequence]
-
-    def _noted(self, plan: MappingPlan) -> MappingPlan:
-        self._destinations += planning.destinations_of(plan)
-        return plan
-
-    def _setting(self) -> Setting:
-        return Setting(
-            self.name,
-            self.state_dir,
-            self._clock,
-            self.functions,
-            self.dead_letters,
-            own_queue=self._event_queue is not None,
-        )
 
     def _mapping(self, plan: MappingPlan) -> engine.Mapping:
         return engine.Mapping(

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import anyio
+
 from streamfn import plugins
 from streamfn.core.variables import check_variables
 from streamfn.errors import ConfigurationError
@@ -14,10 +16,12 @@ from streamfn.stores.keys import SEALED, own_key, unseal_variables
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from contextlib import AbstractAsyncContextManager
 
     from streamfn.config import FunctionConfig
     from streamfn.core.deployments import Deployment
-    from streamfn.ports import Key, Published
+    from streamfn.packages import Code, Layers
+    from streamfn.ports import Environment, Key, Published, Runtime
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,9 @@ class Builder:
     def __init__(self, state_dir: Path) -> None:
         self._state_dir = state_dir
         self._store = CodeStore(state_dir)
+        self._given: dict[Path, tuple[Code | Layers, int]] = {}
+        """Code and layers that are used here by their folders, and how often."""
+        self._giving = anyio.Lock()
 
     def key(self, config: FunctionConfig) -> Key | None:
         """The key of a function's variables, where they are stored; None: that of the state directory."""
@@ -52,8 +59,11 @@ class Builder:
             return Built(replace(deployment, environment=variables), "")
         source = InlineCode(config.inline_code) if config.inline_code is not None else _path(config.code_uri)
         try:
-            code = await self._store.add(source, config.runtime, config.handler)
-            layers = await self._store.layers(config.layer_paths(), code.size)
+            async with self._giving:
+                code = await self._store.add(source, config.runtime, config.handler)
+                layers = await self._store.layers(config.layer_paths(), code.size)
+                self._give(code)
+                self._give(layers)
         except ConfigurationError as error:
             raise _of(name, error) from error
         made = replace(
@@ -63,6 +73,23 @@ class Builder:
             environment=variables,
         )
         return Built(made, code.sha256, layers.hashes)
+
+    async def release(self, built: Built) -> None:
+        """What was built is used no more: once for each time that it was."""
+        async with self._giving:
+            for folder in (built.deployment.code, built.deployment.layers):
+                given, count = self._given.pop(Path(folder), (None, 0))
+                if given is None:
+                    continue
+                if count == 1:
+                    self._store.release(given)
+                else:
+                    self._given[Path(folder)] = (given, count - 1)
+
+    def _give(self, given: Code | Layers) -> None:
+        if given.folder is not None:
+            _, count = self._given.get(given.folder, (given, 0))
+            self._given[given.folder] = (given, count + 1)
 
     async def stamp(self, config: FunctionConfig) -> str:
         """Another text when the code or a layer has changed. Costs a look at each file's date."""
@@ -91,6 +118,31 @@ class Builder:
             return variables
         except ConfigurationError as error:
             raise _of(name, error) from error
+
+
+class Kept:
+    """A runtime with the code that it needs, which stays until the runtime is closed."""
+
+    def __init__(self, runtime: Runtime, built: Built, builder: Builder) -> None:
+        self._runtime = runtime
+        self._built = built
+        self._builder = builder
+
+    @property
+    def name(self) -> str:
+        return self._runtime.name
+
+    def environment(self, *, provisioned: bool = False) -> AbstractAsyncContextManager[Environment]:
+        return self._runtime.environment(provisioned=provisioned)
+
+    async def check(self) -> None:
+        await self._runtime.check()
+
+    async def close(self) -> None:
+        try:
+            await self._runtime.close()
+        finally:
+            await self._builder.release(self._built)
 
 
 def _path(code_uri: str | None) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from streamfn.errors import ConfigurationError
@@ -29,6 +30,8 @@ class Declarations:
         self.declared: dict[str, EventSourceMapping] = {}
         self.event_invoke_configs: dict[str, EventInvokeConfig] = {}
         """By function, with a qualifier behind a colon if it is of a version or an alias."""
+        self.place = "local:000000000000"
+        """Region and account in the ARNs of functions."""
         self._names: dict[int, str] = {}
 
     @overload
@@ -92,7 +95,7 @@ class Declarations:
                 self.adaptive[label] = _policy(adaptive_concurrency, label)
             self._names.setdefault(id(handler), label)
             self.functions[label] = FunctionSpec(
-                label, handler, timeout, reserved_concurrency, batch, each, memory_size
+                label, handler, timeout, reserved_concurrency, batch, each, memory_size, place=self.place
             )
             return handler
 
@@ -123,14 +126,24 @@ class Declarations:
         self.deployments[name] = config
         if config.adaptive_concurrency is not None:
             self.adaptive[name] = config.adaptive_concurrency.policy()
-        self.functions[name] = FunctionSpec(
+        self.functions[name] = self._spec(name, config)
+
+    def _spec(self, name: str, config: FunctionConfig) -> FunctionSpec:
+        return FunctionSpec(
             name,
             elsewhere,
             config.seconds,
             config.reserved_concurrency,
             memory_size=config.memory_size,
             deployment=config.deployment(name),
+            place=self.place,
         )
+
+    def identify(self, region: str, account: str) -> None:
+        """Has the ARNs of functions in a region and an account, as Lambda's API shows them."""
+        self.place = f"{region}:{account}"
+        for name, spec in self.functions.items():
+            self.functions[name] = replace(spec, place=self.place)
 
     def event_source_mapping(
         self, function: Handler | str, source: str | Source, **options: Any

@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
 from streamfn import plugins, shifting
-from streamfn.building import Builder
+from streamfn.building import Builder, Kept
 from streamfn.core.admission import ScaleUp
 from streamfn.core.deployments import LATEST
 from streamfn.core.outcomes import Succeeded, Throttled
 from streamfn.core.shifting import Guard
 from streamfn.core.versions import Alias
 from streamfn.engine.environments import Environments
-from streamfn.errors import StreamfnError
+from streamfn.engine.provisioning import ProvisionedStatus
+from streamfn.errors import ConfigurationError, StreamfnError
 from streamfn.provisioned import Provisioned
 from streamfn.releases import Releases
 from streamfn.telemetry import logger
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator
     from pathlib import Path
     from random import Random
 
@@ -39,6 +41,9 @@ if TYPE_CHECKING:
 _LOOK: Final = 1.0
 """Seconds between looks at what other processes published, and at code that may have changed."""
 
+_ENDING: Final = 30.0
+"""Seconds that an invocation has beyond its timeout, before what is removed is cut off."""
+
 _SHARE: Final = 100
 """Looks at code take at most one part in so many of the time."""
 
@@ -48,15 +53,18 @@ class Deployed:
 
     def __init__(
         self,
-        configs: Mapping[str, FunctionConfig],
+        configs: dict[str, FunctionConfig],
         state_dir: Path,
         *,
+        changes: bool = False,
         logs: str | Path | None,
         telemetry: Telemetry,
         clock: Clock,
         random: Random,
     ) -> None:
+        """`configs`: of each function, kept up to date here. `changes`: there will be more of them."""
         self._configs = configs
+        self._changes = changes
         self._state_dir = state_dir
         self._logs = logs
         self._telemetry = telemetry
@@ -70,6 +78,8 @@ class Deployed:
         self._environments: dict[tuple[str, str], Environments] = {}
         self._provisioned = Provisioned(configs, self.releases, self._environments_of, clock)
         self._making = asyncio.Lock()
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        """Changes to one function are made one after the other."""
         self._shifting: set[tuple[str, str]] = set()
         self.invocations: Counter[tuple[str, str]] = Counter()
         """By function and version, since the beginning."""
@@ -102,7 +112,7 @@ class Deployed:
     @asynccontextmanager
     async def _machinery(self) -> AsyncIterator[None]:
         """What environments on this machine share; where all functions run elsewhere, nothing."""
-        if all(config.runs_elsewhere for config in self._configs.values()):
+        if not self._changes and all(config.runs_elsewhere for config in self._configs.values()):
             yield
             return
         from streamfn.runtimes.process import FolderSink, Launchers, LoggerSink
@@ -120,9 +130,8 @@ class Deployed:
             self._stamps[name] = await self._builder.stamp(config)
             self._latest[name] = await self._builder.build(name, config)
         await self.releases.refresh()
-        kept = await self.releases.all_published()
-        if kept is not None:
-            await self._builder.tidy([built.deployment for built in self._latest.values()], kept)
+        if not self._changes:
+            await self.tidy()
         for name in self._configs:
             await self._release(name)
             await self._environments_of(name, LATEST)
@@ -131,11 +140,17 @@ class Deployed:
         self._provisioned.arrange(self._tasks)
         self._carry_on()
 
+    async def tidy(self) -> None:
+        """Removes code that neither functions of now nor versions are made of."""
+        kept = await self.releases.all_published()
+        if kept is not None:
+            await self._builder.tidy([built.deployment for built in self._latest.values()], kept)
+
     async def _say_what_is_missing(self, launchers: Launchers) -> None:
         """What functions have to do without on this machine is said before they run."""
         for name, config in self._configs.items():
             if not config.runs_elsewhere:
-                await self._runtime(name, self._latest[name].deployment).check()
+                await self._runtime(config, self._latest[name].deployment).check()
         for sentence in launchers.missing:
             logger()[0].warning("sandbox_incomplete", reason=sentence)
 
@@ -193,18 +208,25 @@ class Deployed:
         now = asyncio.get_running_loop().time
         while True:
             begun = now()
-            for name, config in self._configs.items():
-                stamp = await self._builder.stamp(config)
-                if stamp not in ("", self._stamps[name]):
-                    with suppress(_Unready):
-                        await self._change(name, config)
-                        self._stamps[name] = stamp
+            for name in list(self._configs):
+                async with self._turns[name]:
+                    config = self._configs.get(name)
+                    if config is not None:
+                        await self._look_at(name, config)
             await asyncio.sleep(max(_LOOK, _SHARE * (now() - begun)))
+
+    async def _look_at(self, name: str, config: FunctionConfig) -> None:
+        stamp = await self._builder.stamp(config)
+        if stamp not in ("", self._stamps[name]):
+            with suppress(_Unready):
+                await self._change(name, config)
+                self._stamps[name] = stamp
 
     async def _change(self, name: str, config: FunctionConfig) -> None:
         try:
             built = await self._builder.build(name, config)
             if built == self._latest[name]:
+                await self._builder.release(built)
                 return
             self._latest[name] = built
             await self._release(name)
@@ -212,7 +234,7 @@ class Deployed:
             # Half written perhaps: what runs goes on with what it has.
             logger()[0].error("code_unready", function=name, reason=str(error))
             raise _Unready from error
-        self._environments[name, LATEST].replace(self._runtime(name, built.deployment))
+        self._environments[name, LATEST].replace(self._kept(config, built))
         self._provisioned.arrange(self._tasks)
         logger()[0].info("code_changed", function=name, code_sha256=built.code_sha256)
 
@@ -245,27 +267,106 @@ class Deployed:
             found = self._environments.get((name, version))
             if found is not None:
                 return found
-            deployment = self._latest[name].deployment
-            if version != LATEST:
-                deployment = self.releases.published(name)[version].deployment
+            config = self._config(name)
+            if version == LATEST:
+                runtime = self._kept(config, self._latest[name])
+            else:
+                self.releases.version_of(name, version, 0.0)
+                runtime = self._runtime(config, self.releases.published(name)[version].deployment)
             made = Environments(
-                self._runtime(name, deployment),
+                runtime,
                 function=name,
                 version=version,
                 telemetry=self._telemetry,
-                capacity=deployment.maximum_concurrency,
-                idle_timeout=self._configs[name].idle_timeout,
-                scale_up=ScaleUp(self._configs[name].scaling_rate),
+                capacity=self._latest[name].deployment.maximum_concurrency,
+                idle_timeout=config.idle_timeout,
+                scale_up=ScaleUp(config.scaling_rate),
             )
             await self._tasks.start(made.run)
             self._environments[name, version] = made
             return made
 
-    def _runtime(self, name: str, deployment: Deployment) -> Runtime:
-        config = self._configs[name]
+    def _config(self, name: str) -> FunctionConfig:
+        config = self._configs.get(name)
+        if config is None:
+            raise ConfigurationError(f"Function not found: {name}", field="FunctionName")
+        return config
+
+    def _kept(self, config: FunctionConfig, built: Built) -> Runtime:
+        return Kept(self._runtime(config, built.deployment), built, self._builder)
+
+    def _runtime(self, config: FunctionConfig, deployment: Deployment) -> Runtime:
         return runtime_of(config, deployment, self._state_dir, self._launchers, self._clock, self._sink)
 
     # --------------------------------------------------------------------------------------- changes
+
+    async def put(self, name: str, config: FunctionConfig) -> None:
+        """Makes a function, or changes it. Returns when it can be invoked; what runs then ends as it began.
+
+        Raises ConfigurationError, SourceError or OSError where it cannot run here; nothing has changed then.
+        """
+        async with self._turns[name]:
+            # First, so that what changes meanwhile is seen to have changed.
+            stamp = await self._builder.stamp(config)
+            built = await self._builder.build(name, config)
+            runtime = self._kept(config, built)
+            try:
+                if not config.runs_elsewhere:
+                    await runtime.check()
+                await self.releases.know(name, self._builder.key(config))
+            except BaseException:
+                await self._builder.release(built)
+                raise
+            self._configs[name], self._latest[name], self._stamps[name] = config, built, stamp
+            environments = self._environments.get((name, LATEST))
+            if environments is None:
+                await self._environments_of(name, LATEST)
+            else:
+                environments.replace(runtime, config.idle_timeout, config.scaling_rate)
+            await self._release(name)
+            self._provisioned.arrange(self._tasks)
+
+    async def remove(self, name: str) -> None:
+        """Forgets a function, its versions and aliases. What is in flight ends. Raises ConfigurationError
+        where there is none, and OSError.
+        """
+        async with self._turns[name], self._making:
+            seconds = self._config(name).seconds
+            await self.releases.forget(name)
+            for known in (self._configs, self._latest, self._stamps):
+                known.pop(name, None)
+            self._provisioned.arrange(self._tasks)
+            for place in [place for place in self._environments if place[0] == name]:
+                self._tasks.start_soon(self._environments.pop(place).stop, seconds + _ENDING)
+
+    async def delete_version(self, function: str, version: str) -> bool:
+        """Whether it was there. What is in flight ends. Raises ConfigurationError while an alias points to
+        it.
+        """
+        seconds = self._config(function).seconds
+        async with self._making:
+            deleted = await self.releases.delete_version(function, version)
+            self._provisioned.arrange(self._tasks)
+            environments = self._environments.pop((function, version), None)
+            if environments is not None:
+                self._tasks.start_soon(environments.stop, seconds + _ENDING)
+        return deleted
+
+    async def provision(self, function: str, qualifier: str, number: int | None) -> None:
+        """Keeps so many environments of a version or an alias initialised; None ends that. Durable."""
+        await self.releases.put_provisioned(function, qualifier, number)
+        self._provisioned.arrange(self._tasks)
+
+    def provisioned(self, function: str, qualifier: str) -> ProvisionedStatus | None:
+        """How far that has come, where it was asked for."""
+        asked = self.releases.provisioned(function).get(qualifier)
+        if asked is None:
+            return None
+        environments = self._environments.get((function, self.releases.version_of(function, qualifier, 0.0)))
+        found = None if environments is None else environments.statistics.provisioned
+        if found is None or not found.status:
+            return ProvisionedStatus(asked.number, 0, "IN_PROGRESS", "")
+        return replace(found, requested=asked.number, available=min(asked.number, found.available))
 
     async def publish(self, function: str, description: str = "") -> Published:
         """A version of what `$LATEST` is now: the last one, where nothing has changed since."""

@@ -50,10 +50,13 @@ class FunctionSpec:
     called.
     """
 
+    place: str = "local:000000000000"
+    """Region and account, as its ARN has them."""
+
     @property
     def arn(self) -> str:
         """Shaped as Lambda's, so that handlers which take it apart work."""
-        arn = f"arn:aws:lambda:local:000000000000:function:{self.name}"
+        arn = f"arn:aws:lambda:{self.place}:function:{self.name}"
         return f"{arn}:{self.qualifier}" if self.qualifier else arn
 
     @property

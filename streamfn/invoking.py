@@ -96,6 +96,11 @@ class Invoker:
                 if asked:
                     self.asked.add(function)
 
+    def forget(self, function: str) -> None:
+        """Events of a function that is gone are refused, until it is there again and asked for."""
+        for known in (self._served, self.asked):
+            known -= {key for key in known if key.partition(":")[0] == function}
+
     async def close(self) -> None:
         """Takes no more events; those that were taken are durable."""
         self._closing.set()

@@ -8,22 +8,23 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from streamfn import plugins, runtimes
+from streamfn import addressing, plugins, runtimes, secured
 from streamfn.core.filtering import filtering
 from streamfn.core.letters import Origin
-from streamfn.core.policies import BatchPolicy, Ordering, WhenDestinationFails
+from streamfn.core.policies import BatchPolicy, DeliveryPolicy, Ordering, WhenDestinationFails
 from streamfn.engine.plan import MappingPlan, mapping_id
 from streamfn.errors import ConfigurationError
 from streamfn.ports import Subscription
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from streamfn.config import EventInvokeConfig, EventSourceMapping
+    from streamfn.config import Endpoint, EventInvokeConfig, EventSourceMapping, Settings
     from streamfn.config.kinds import Kind
     from streamfn.functions import FunctionSpec, MakeCall
     from streamfn.ports import Clock, Destination, EventSource, Source
+    from streamfn.secrets import Secrets
 
 UNRESERVED_CONCURRENCY: Final = 1000
 """Invocations at a time that functions without a reservation share (Lambda quota: concurrent executions)."""
@@ -51,6 +52,19 @@ class Setting:
 
     own_queue: bool = False
     """Events are kept elsewhere than in the state directory."""
+    endpoints: Sequence[Endpoint] = ()
+    """Which server stands behind which ARN: `App(endpoints=...)`, `endpoints:`."""
+    settings: Settings | None = None
+    """Delays; None: AWS's. `App(settings=...)`, `settings:`, `--set`."""
+    secrets: Secrets | str | Path | None = None
+    """Where secrets are, or their file; None: in AWS Secrets Manager. `App(secrets=...)`, `--secrets`."""
+
+    @property
+    def delays(self) -> Settings:
+        """The settings, with AWS's values where none are given."""
+        from streamfn.config import Settings
+
+        return self.settings or Settings()
 
     def function(self, name: str, where: str = "") -> FunctionSpec:
         """A function by its name. Raises ConfigurationError where there is none."""
@@ -67,7 +81,7 @@ class Setting:
 
 def source_of(setting: Setting, mapping: EventSourceMapping) -> tuple[Source, Kind]:
     """The source of a mapping and its kind, with the mapping's options checked against it."""
-    from streamfn.config import kind_of
+    from streamfn.config import KAFKA, kind_of
 
     source = mapping.source
     if isinstance(source, str):
@@ -77,18 +91,39 @@ def source_of(setting: Setting, mapping: EventSourceMapping) -> tuple[Source, Ki
             "revoke_grace": mapping.revoke_grace,
             "maximum_batching_window_in_seconds": mapping.maximum_batching_window_in_seconds or 0,
         }
-        source = plugins.source(source, options)
+        uri = addressing.resolve_source(source, setting.endpoints)
+        uri = addressing.with_options(uri, setting.delays.source_options(plugins.scheme_of(uri)))
+        source = secured.source(uri, options, secrets_of(setting, mapping))
     kind = kind_of(source)
     mapping.check(kind, now=setting.clock())
+    if kind is KAFKA:
+        kind = replace(kind, window=setting.delays.kafka.batching_window)
     return source, kind
 
 
-def destination_of(setting: Setting, given: Destination | str | bool | None) -> Destination | None:
-    """A destination out of what was configured; True is that of dead letters. Raises ConfigurationError."""
+def secrets_of(setting: Setting, mapping: EventSourceMapping) -> secured.Fetch | None:
+    """How the options are had that come out of secrets; None: the mapping has none."""
+    access = mapping.source_access_configurations
+    if not access:
+        return None
+    from streamfn.secrets import Secrets
+
+    given = setting.secrets
+    return (given if isinstance(given, Secrets) else Secrets(given, setting.endpoints)).fetching(access)
+
+
+def destination_of(
+    setting: Setting, given: Destination | str | bool | None, mapping: EventSourceMapping | None = None
+) -> Destination | None:
+    """A destination out of what was configured; True is that of dead letters. Raises ConfigurationError.
+
+    `mapping`: whose it is; a topic of its own cluster is reached with its secrets.
+    """
     if isinstance(given, bool):
         return destination_of(setting, DEAD_LETTERS) if given else None
     if not isinstance(given, str):
         return given
+    given = addressing.resolve_destination(given, setting.endpoints)
     if given.startswith(FUNCTION):
         setting.function(given.removeprefix(FUNCTION).partition(":")[0])
         if setting.own_queue:
@@ -97,17 +132,24 @@ def destination_of(setting: Setting, given: Destination | str | bool | None) -> 
                 field="Destination",
                 fix="leave event_queue out, or call app.enqueue in the function",
             )
-    return plugins.destination(given, {"state_dir": setting.state_dir})
+    fetch = None
+    if mapping is not None and isinstance(mapping.source, str):
+        source = addressing.resolve_source(mapping.source, setting.endpoints)
+        if addressing.same_cluster(given, source):
+            fetch = secrets_of(setting, mapping)
+    return secured.destination(given, {"state_dir": setting.state_dir}, fetch)
 
 
-def letters_of(setting: Setting, given: Any) -> tuple[Destination | None, bool | None]:
+def letters_of(
+    setting: Setting, given: Any, mapping: EventSourceMapping | None = None
+) -> tuple[Destination | None, bool | None]:
     """Where dead letters go, and whether that was asked for: None where nothing was said at all."""
     said = setting.dead_letters if given is None else given
     if said is None:
         return None, None
     if said is False:
         return None, False
-    return destination_of(setting, said), True
+    return destination_of(setting, said, mapping), True
 
 
 def mapping_plan(setting: Setting, mapping: EventSourceMapping) -> MappingPlan:
@@ -116,9 +158,9 @@ def mapping_plan(setting: Setting, mapping: EventSourceMapping) -> MappingPlan:
     if mapping.qualifier is not None:
         function = qualified(function, mapping.qualifier, mapping.name)
     source, kind = source_of(setting, mapping)
-    destination = destination_of(setting, mapping.on_failure)
+    destination = destination_of(setting, mapping.on_failure, mapping)
     gives_up = kind.is_stream or mapping.maximum_receive_count is not None
-    letters, asked = letters_of(setting, mapping.dead_letters) if gives_up else (None, None)
+    letters, asked = letters_of(setting, mapping.dead_letters, mapping) if gives_up else (None, None)
     if mapping.maximum_receive_count is not None:
         letters = letters or destination_of(setting, DEAD_LETTERS)
     sequences = None
@@ -151,7 +193,7 @@ def mapping_plan(setting: Setting, mapping: EventSourceMapping) -> MappingPlan:
         function=function,
         source=source,
         subscription=mapping.subscription(setting.app),
-        delivery=mapping.delivery_policy(kind),
+        delivery=_delivery(setting, mapping, kind),
         batching=mapping.batch_policy(kind),
         parallelization_factor=mapping.parallelization_factor,
         concurrency=mapping.concurrency(kind),
@@ -165,6 +207,29 @@ def mapping_plan(setting: Setting, mapping: EventSourceMapping) -> MappingPlan:
         retry_delay=mapping.retry_delay,
         circuit_breaker=mapping.breaker_policy(),
         revoke_grace=mapping.revoke_grace,
+    )
+
+
+def _delivery(setting: Setting, mapping: EventSourceMapping, kind: Kind) -> DeliveryPolicy:
+    """How failure is answered, with the delays of the settings where the mapping says none."""
+    delays, policy = setting.delays, mapping.delivery_policy(kind)
+    own = "retry_backoff" in mapping.model_fields_set
+    return replace(
+        policy,
+        backoff=policy.backoff if own else delays.stream.retry_backoff.backoff,
+        throttle_backoff=delays.throttling.backoff,
+    )
+
+
+def _event_delivery(setting: Setting, config: EventInvokeConfig) -> DeliveryPolicy:
+    """As `_delivery`, of asynchronous invocations."""
+    delays, policy, given = setting.delays, config.delivery_policy(), config.model_fields_set
+    own_age = "maximum_event_age_in_seconds" in given
+    return replace(
+        policy,
+        backoff=policy.backoff if "retry_delays" in given else delays.asynchronous.delays,
+        maximum_record_age=policy.maximum_record_age if own_age else delays.asynchronous.maximum_event_age,
+        throttle_backoff=delays.throttling.backoff,
     )
 
 
@@ -234,7 +299,7 @@ def event_plan(
         function=function,
         source=source,
         subscription=Subscription(name),
-        delivery=config.delivery_policy(),
+        delivery=_event_delivery(setting, config),
         batching=BatchPolicy(batch_size=1),
         concurrency=max(1, places_of(function)),
         on_success=destination_of(setting, config.on_success),

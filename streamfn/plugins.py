@@ -13,6 +13,7 @@ from __future__ import annotations
 from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from streamfn.errors import ConfigurationError, MissingExtra
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from streamfn.ports import Deployment, Destination, Key, LetterFetcher, LetterStore, Runtime, Source
+    from streamfn.ports.objects import Bucket, Secret
 
 SOURCES: Final = "streamfn.sources"
 DESTINATIONS: Final = "streamfn.destinations"
@@ -28,6 +30,10 @@ LETTERS: Final = "streamfn.letters"
 FETCHERS: Final = "streamfn.fetchers"
 RUNTIMES: Final = "streamfn.runtimes"
 KEYS: Final = "streamfn.keys"
+BUCKETS: Final = "streamfn.buckets"
+SECRETS: Final = "streamfn.secrets"
+
+_NONE: Final[Mapping[str, object]] = MappingProxyType({})
 
 _BUILT_IN: Final[Mapping[str, Mapping[str, str]]] = {
     SOURCES: {
@@ -54,6 +60,8 @@ _BUILT_IN: Final[Mapping[str, Mapping[str, str]]] = {
         "env": "streamfn.stores.keys:LocalKey",
         "file": "streamfn.stores.keys:LocalKey",
     },
+    BUCKETS: {},
+    SECRETS: {},
 }
 """Part of streamfn itself, so that they are there in a bare checkout too."""
 
@@ -64,6 +72,8 @@ _ROLE: Final = {
     FETCHERS: "source to fetch from",
     RUNTIMES: "runtime",
     KEYS: "key",
+    BUCKETS: "bucket",
+    SECRETS: "secret",
 }
 _FIELD: Final = {
     SOURCES: "Source",
@@ -72,6 +82,8 @@ _FIELD: Final = {
     FETCHERS: "Source",
     RUNTIMES: "Code",
     KEYS: "KMSKeyArn",
+    BUCKETS: "S3Bucket",
+    SECRETS: "SourceAccessConfigurations",
 }
 
 
@@ -112,6 +124,18 @@ def runtime(deployment: Deployment, options: Mapping[str, object]) -> Runtime:
 def key(uri: str, options: Mapping[str, object]) -> Key:
     """A key by its URI or ARN; as `source`."""
     made: Key = _make(KEYS, uri, options)
+    return made
+
+
+def bucket(uri: str, options: Mapping[str, object] = _NONE) -> Bucket:
+    """A bucket by its URI; as `source`."""
+    made: Bucket = _make(BUCKETS, uri, options)
+    return made
+
+
+def secret(uri: str, options: Mapping[str, object] = _NONE) -> Secret:
+    """A secret by its URI or ARN; as `source`."""
+    made: Secret = _make(SECRETS, uri, options)
     return made
 
 
@@ -179,7 +203,7 @@ def _find(group: str, kind: str) -> EntryPoint:
     known = list(kinds(group))
     near = get_close_matches(kind, known, n=1)
     raise ConfigurationError(
-        f"there is no {_ROLE[group]} of kind {kind!r}: known are {', '.join(known)}",
+        f"there is no {_ROLE[group]} of kind {kind!r}: known are {', '.join(known) or 'none'}",
         field=_FIELD[group],
         fix=f"did you mean {near[0]}:?" if near else f"install a package that offers {kind!r}",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeAlias
 
 import anyio
@@ -9,6 +10,7 @@ import anyio
 from streamfn.core.deployments import LATEST
 from streamfn.core.provisioning import Provisioning
 from streamfn.engine.provisioning import follow
+from streamfn.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from streamfn.releases import Releases
 
 Find: TypeAlias = "Callable[[str, str], Awaitable[Environments]]"
-"""The environments of a function's version, made if need be."""
+"""The environments of a version, made if need be. Raises ConfigurationError where there is none."""
 
 
 class Provisioned:
@@ -65,15 +67,30 @@ class Provisioned:
                 asked = entry.provisioned_concurrency.provisioning()
                 known = wanted.get((name, alias.version), Provisioning())
                 wanted[name, alias.version] = max(known, asked, key=lambda one: one.most)
+        for name, numbers in self._releases.all_provisioned().items():
+            for qualifier, number in numbers.items():
+                version = self._version(name, qualifier)
+                if version is not None:
+                    asked, known = Provisioning(number), wanted.get((name, version), Provisioning())
+                    wanted[name, version] = max(known, asked, key=lambda one: one.most)
         return wanted
+
+    def _version(self, name: str, qualifier: str) -> str | None:
+        alias = self._releases.aliases(name).get(qualifier)
+        if alias is not None:
+            return alias.version
+        return qualifier if qualifier in self._releases.published(name) else None
 
     async def _keep(
         self, place: tuple[str, str], provisioning: Provisioning, scope: anyio.CancelScope
     ) -> None:
-        with scope:
+        # It raises where its function was removed meanwhile: then nothing is kept.
+        with scope, suppress(ConfigurationError):
             await follow(await self._find(*place), provisioning, self._clock)
 
     async def _end(self, place: tuple[str, str]) -> None:
-        environments = await self._find(*place)
-        if place not in self._kept:
+        with suppress(ConfigurationError):
+            environments = await self._find(*place)
+            if place in self._kept:
+                return
             environments.provision(0)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
-from uuid import uuid4
 
 import orjson
 
@@ -14,8 +14,9 @@ from streamfn.core.lineage import TRACE_HEADER
 from streamfn.core.outcomes import Failed, Outcome, Throttled
 from streamfn.core.policies import Ordering
 from streamfn.core.records import Batch
+from streamfn.core.rendering import uuids
 from streamfn.errors import TooManyRequests
-from streamfn.functions import Context
+from streamfn.functions import CURRENT, Context
 from streamfn.invoking import payload_of
 from streamfn.ports import Answer, Request
 
@@ -24,12 +25,14 @@ if TYPE_CHECKING:
 
     from streamfn.core.lineage import Trace
     from streamfn.engine.pool import Pool
-    from streamfn.functions import FunctionSpec
+    from streamfn.functions import Call, FunctionSpec
     from streamfn.ports import Clock
 
 PAYLOAD_LIMIT: Final = 6 * 1024 * 1024
 """Bytes of a synchronous invocation's payload (Lambda quota: 6 MB)."""
 
+_IDS: Final = 256
+"""Request ids that are made in stock: to ask the system for each takes longer."""
 _SHAPE: Final = InvocationShape(orjson.loads)
 
 
@@ -61,6 +64,9 @@ class RequestResponse:
         self._observe = observe
         self._invoke = invoke
         self._clock = clock
+        self._calls: dict[str, tuple[FunctionSpec, Call]] = {}
+        """Of functions of this process, made ready once."""
+        self._ids: list[str] = []
 
     async def __call__(
         self, spec: FunctionSpec, payload: Any, trace: Trace | None, client_context: str = ""
@@ -72,7 +78,9 @@ class RequestResponse:
         pool = self._pool(spec)
         if not pool.try_acquire():
             raise TooManyRequests(reason=pool.reason)
-        request_id = str(uuid4())
+        if not self._ids:
+            self._ids = uuids(os.urandom(16 * _IDS))
+        request_id = self._ids.pop()
         stuck: asyncio.Future[Any] | None = None
         begun = asyncio.get_running_loop().time()
         try:
@@ -103,10 +111,21 @@ class RequestResponse:
         context = Context(spec, asyncio.get_running_loop().time() + spec.timeout, request_id, trace)
         headers = () if trace is None else ((TRACE_HEADER, str(trace).encode()),)
         record = EventRecord(request_id, payload, self._clock(), headers)
-        call = runtimes.prepare_event(spec, Ordering.NONE)
-        outcome = await call(Batch((record,), _SHAPE), context)
+        caller = CURRENT.get()
+        try:
+            outcome = await self._call(spec)(Batch((record,), _SHAPE), context)
+        finally:
+            # It runs in the caller's task, and what the caller does next is none of its doing.
+            CURRENT.set(caller)
         if isinstance(outcome, Failed):
             written = orjson.dumps(outcome.payload(request_id))
         else:
             written = orjson.dumps(getattr(outcome, "payload", None))
         return Answer(outcome, written), context.function_version, context.stuck
+
+    def _call(self, spec: FunctionSpec) -> Call:
+        known, call = self._calls.get(spec.name) or (None, None)
+        if known is not spec or call is None:
+            call = runtimes.prepare_event(spec, Ordering.NONE)
+            self._calls[spec.name] = (spec, call)
+        return call

@@ -273,6 +273,8 @@ def _client(session: AioSession, connection: Connection, service: str) -> Any:
         max_pool_connections=1000,
         parameter_validation=True,
         tcp_keepalive=True,
+        # A server of one name has none for each bucket: `http://bucket.emulator:4566` leads nowhere.
+        s3={"addressing_style": "path"} if connection.endpoint_url else None,
     )
     return session.create_client(
         service,

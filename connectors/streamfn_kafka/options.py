@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypedDict
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -38,6 +39,10 @@ class ConnectionOptions(TypedDict, total=False):
     ssl_keyfile: str
     ssl_password: str
     """Of the key file."""
+    ssl_cadata: str
+    """These three are PEM themselves, instead of files."""
+    ssl_certdata: str
+    ssl_keydata: str
     ssl_check_hostname: bool
 
 
@@ -61,6 +66,9 @@ class Connection:
     ssl_keyfile: str | None
     ssl_password: str | None
     ssl_check_hostname: bool
+    ssl_cadata: str | None = None
+    ssl_certdata: str | None = None
+    ssl_keydata: str | None = None
 
     def __repr__(self) -> str:
         return f"<Connection {','.join(self.bootstrap_servers)} {self.security_protocol}>"
@@ -91,11 +99,18 @@ class Connection:
                 field=missing,
                 fix=f"give it, for example as {missing}=env:KAFKA_{missing.rpartition('_')[2].upper()}",
             )
-        if connection.ssl_keyfile and not connection.ssl_certfile:
-            raise ConfigurationError(
-                "goes with ssl_certfile only", field="ssl_keyfile", fix="give ssl_certfile too, or remove it"
-            )
+        connection._check_certificates()
         return connection
+
+    def _check_certificates(self) -> None:
+        for key, certificate in (("ssl_keyfile", "ssl_certfile"), ("ssl_keydata", "ssl_certdata")):
+            if getattr(self, key) and not getattr(self, certificate):
+                raise ConfigurationError(
+                    f"goes with {certificate} only", field=key, fix=f"give {certificate} too, or remove it"
+                )
+        for file, data in (("ssl_cafile", "ssl_cadata"), ("ssl_certfile", "ssl_certdata")):
+            if getattr(self, file) and getattr(self, data):
+                raise ConfigurationError(f"is given as {file} too", field=data, fix="keep one of the two")
 
     def client_options(self) -> dict[str, Any]:
         """As aiokafka's clients take them. Reads certificate files: call it in a thread."""
@@ -114,12 +129,19 @@ class Connection:
 
     def _ssl_context(self) -> ssl.SSLContext:
         try:
-            context = ssl.create_default_context(cafile=self.ssl_cafile)
-        except (ssl.SSLError, OSError) as error:
+            context = ssl.create_default_context(cafile=self.ssl_cafile, cadata=self.ssl_cadata)
+        except (ssl.SSLError, OSError, ValueError) as error:
+            if self.ssl_cadata:
+                # What it says may quote what it was given.
+                raise ConfigurationError(
+                    "is no PEM", field="ssl_cadata", fix="give certificates as PEM"
+                ) from None
             raise ConfigurationError(
                 f"{self.ssl_cafile}: {error}", field="ssl_cafile", fix="name a file of PEM certificates"
             ) from error
         context.check_hostname = self.ssl_check_hostname
+        if self.ssl_certdata:
+            self._load_data(context)
         if self.ssl_certfile:
             try:
                 # Without a password OpenSSL would ask for one on the terminal.
@@ -134,6 +156,22 @@ class Connection:
                     "and the key's password in ssl_password",
                 ) from error
         return context
+
+    def _load_data(self, context: ssl.SSLContext) -> None:
+        # OpenSSL reads certificates of clients from files only: one that nobody else can read, for a moment.
+        with TemporaryDirectory(prefix="streamfn-") as folder:
+            path = Path(folder) / "client.pem"
+            path.touch(0o600)
+            path.write_text(f"{self.ssl_certdata}\n{self.ssl_keydata or ''}\n")
+            try:
+                context.load_cert_chain(path, password=self.ssl_password or (lambda: ""))
+            except (ssl.SSLError, OSError) as error:
+                raise ConfigurationError(
+                    f"cannot be used: {error}",
+                    field="ssl_certdata",
+                    fix="give a PEM certificate, its key as ssl_keydata, and the key's password as "
+                    "ssl_password",
+                ) from error
 
 
 def parsed_uri(uri: str, role: str, types: Mapping[str, type]) -> tuple[str, tuple[str, ...], dict[str, Any]]:
@@ -175,7 +213,14 @@ def topic_name(topic: str, role: str) -> str:
     return topic
 
 
-_REFERENCES = ("sasl_username", "sasl_password", "ssl_password")
+_REFERENCES = (
+    "sasl_username",
+    "sasl_password",
+    "ssl_password",
+    "ssl_cadata",
+    "ssl_certdata",
+    "ssl_keydata",
+)
 
 
 def _servers(given: str | Sequence[str]) -> tuple[str, ...]:

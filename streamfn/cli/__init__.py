@@ -21,7 +21,7 @@ CLEAN: Final = 0
 CUT_OFF: Final = 1
 BAD_CONFIGURATION: Final = 2
 
-_TARGET = "module:app, path/to/file.py[:app], or a streamfn.yaml"
+_TARGET = "module:app, path/to/file.py[:app], a streamfn.yaml, or a SAM or CloudFormation template"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -70,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
 
     run = _command(commands, "run", "streamfn.cli.run:run", "run functions until told to stop")
-    run.add_argument("target", metavar="TARGET", help=_TARGET)
+    run.add_argument("target", metavar="TARGET", nargs="?", help=f"{_TARGET}; not needed with --api")
     run.add_argument(
         "--grace",
         type=_seconds,
@@ -93,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="with --reload: watch this folder too, all files in it; may be given again",
     )
+    run.learn_from("streamfn.cli.run_options:add_to")
     _state_dir(run)
 
     check = _command(
@@ -107,6 +108,7 @@ def _parser() -> argparse.ArgumentParser:
         help="for each source and destination (10)",
     )
     check.add_argument("--json", action="store_true", help="print JSON, not a table")
+    check.learn_from("streamfn.cli.run_options:add_target")
     _state_dir(check)
 
     put = _command(commands, "put", "streamfn.cli.put:put", "send JSON lines or CSV to a destination")
@@ -156,6 +158,7 @@ def _parser() -> argparse.ArgumentParser:
     mappings.add_argument("name", metavar="NAME", nargs="?", help="the mapping to pause or resume")
     mappings.add_argument("--json", action="store_true", help="print JSON, not a table")
     mappings.add_argument("--watch", action="store_true", help="show again every second")
+    mappings.learn_from("streamfn.cli.endpoint:add_to")
     _state_dir(mappings)
 
     invoke = _command(
@@ -181,6 +184,7 @@ def _parser() -> argparse.ArgumentParser:
     invoke.add_argument("--qualifier", metavar="NAME", help="a version or an alias of the function")
     invoke.add_argument("--log", action="store_true", help="print the last 4 KB of its log too, to stderr")
     invoke.add_argument("--json", action="store_true", help="print what AWS's Invoke answers, as JSON")
+    invoke.learn_from("streamfn.cli.endpoint:add_to")
     _state_dir(invoke)
 
     functions = _command(
@@ -208,6 +212,17 @@ def _parser() -> argparse.ArgumentParser:
         "look through dead letters; redrive, purge, export and import them",
     )
     dlq.learn_from("streamfn.cli.dlq_options:add_to")
+
+    export = _command(
+        commands,
+        "export",
+        "streamfn.cli.export:export",
+        "write an app as a SAM or CloudFormation template",
+    )
+    export.learn_from("streamfn.cli.export:add_to")
+    _state_dir(export)
+
+    _command(commands, "schema", "streamfn.cli.schema:schema", "print the JSON schema of streamfn.yaml")
 
     _command(commands, "demo", "streamfn.demo:main", "stream real records through the embedded broker")
     return parser

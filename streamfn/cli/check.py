@@ -53,13 +53,15 @@ def check(options: argparse.Namespace) -> int:
     """Looks at all of an app and tells of everything that is wrong. 2: something is."""
     logs.configure("warning")
     try:
-        app = target.load(options.target, options.state_dir).app
+        loaded = target.load_all(options)
     except ConfigurationError as error:
         if not options.json:
             raise
         findings = _wrong("", "configuration", options.target, [error])
     else:
-        findings = asyncio.run(_look(app, options.timeout))
+        for sentence in loaded.not_honoured:
+            sys.stderr.write(f"streamfn: not honoured: {sentence}\n")
+        findings = asyncio.run(_look(loaded.app, options.timeout))
     if options.json:
         sys.stdout.write(orjson.dumps([asdict(finding) for finding in findings]).decode() + "\n")
     elif not findings:

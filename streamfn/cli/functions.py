@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from streamfn.cli import CLEAN, CUT_OFF
+from streamfn.cli import CLEAN, CUT_OFF, endpoint, remote
 from streamfn.cli.control import ask
 from streamfn.cli.table import table
 from streamfn.errors import ConfigurationError, StreamfnError
@@ -62,6 +62,8 @@ def add_to(parser: _Parser) -> None:
 
 def ls(options: argparse.Namespace) -> int:
     """All functions of all workers."""
+    if options.endpoint:
+        return remote.functions(options)
     answers = ask(_folder(options), {"op": "functions"})
     rows = _rows(answers)
     if options.json:
@@ -73,6 +75,8 @@ def ls(options: argparse.Namespace) -> int:
 
 def show(options: argparse.Namespace) -> int:
     """One function, whole. The values of its variables are there only where they are asked for."""
+    if options.endpoint:
+        return remote.show(options)
     answers = ask(_folder(options), {"op": "functions", "values": options.values})
     rows = [row for row in _rows(answers) if row["name"] == options.name]
     if not rows:
@@ -87,6 +91,8 @@ def show(options: argparse.Namespace) -> int:
 
 def publish(options: argparse.Namespace) -> int:
     """Prints the number of the version: the last one, where nothing has changed since."""
+    if options.endpoint:
+        return remote.publish(options)
     request = {"op": "publish", "name": options.name, "description": options.description}
     answer = _first(options, request)
     print(orjson.dumps(answer).decode() if options.json else answer["version"])
@@ -95,6 +101,8 @@ def publish(options: argparse.Namespace) -> int:
 
 def alias(options: argparse.Namespace) -> int:
     """Takes effect with the next invocation, in all workers within a second."""
+    if options.endpoint:
+        return remote.alias(options)
     request: dict[str, Any] = {"name": options.name, "alias": options.alias}
     if options.delete:
         request["op"] = "delete_alias"
@@ -110,6 +118,10 @@ def alias(options: argparse.Namespace) -> int:
 
 def shift(options: argparse.Namespace) -> int:
     """Waits until the shift is done. Exit code 1: it was rolled back."""
+    if options.endpoint:
+        raise ConfigurationError(
+            "Lambda's API has no shifts of traffic", field="--endpoint", fix="use alias with --weight"
+        )
     request = {
         "op": "shift",
         "name": options.name,
@@ -167,6 +179,7 @@ def _folder(options: argparse.Namespace) -> Path:
 
 def _common(parser: _Parser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
+    endpoint.add_to(parser)
 
 
 def _action(actions: Any, name: str, command: str, text: str) -> _Parser:
@@ -174,6 +187,9 @@ def _action(actions: Any, name: str, command: str, text: str) -> _Parser:
     parser.set_defaults(command=command)
     parser.add_argument("name", metavar="NAME", help="the function")
     parser.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
+    parser.add_argument(
+        "--endpoint", metavar="URL", default=argparse.SUPPRESS, help="speak to Lambda's API there instead"
+    )
     parser.add_argument(
         "--state-dir", metavar="DIR", default=argparse.SUPPRESS, help="where workers keep their state"
     )

@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import orjson
 
-from streamfn.cli import CLEAN, CUT_OFF
+from streamfn.cli import CLEAN, CUT_OFF, remote
 from streamfn.cli.control import NoWorker, ask
 from streamfn.errors import ConfigurationError, StreamfnError
 from streamfn.invoking import payload_of
@@ -32,6 +32,8 @@ _LONGEST: Final = 1000.0
 def invoke(options: argparse.Namespace) -> int:
     """Prints what a function answers: exit code 0, or 1 for an error of the function."""
     function = _function(options.function, options.qualifier)
+    if options.endpoint:
+        return remote.invoke(options, function, _payload(options.payload))
     state_dir = Path(options.state_dir or ".streamfn")
     if options.asynchronous:
         return _enqueue(function, state_dir, options)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from streamfn.cli import CLEAN
+from streamfn.cli import CLEAN, remote
 from streamfn.cli.control import ask
 from streamfn.cli.table import table
 from streamfn.errors import ConfigurationError
@@ -23,6 +23,10 @@ _HEADS = ("NAME", "STATE", "FUNCTION", "SOURCE", "LAG", "IN FLIGHT", "SHARDS", "
 
 def mappings(options: argparse.Namespace) -> int:
     """Shows mappings of all workers of a state directory, or changes one in all of them."""
+    if options.endpoint:
+        if options.watch:
+            raise ConfigurationError("--watch does not go with --endpoint", fix="leave one out")
+        return remote.mappings(options)
     folder = Path(options.state_dir or ".streamfn") / "run"
     if options.action:
         return _change(folder, options)

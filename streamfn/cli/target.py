@@ -1,12 +1,13 @@
-"""TARGET: the app that a command works on, out of a module, a Python file or a `streamfn.yaml`."""
+"""TARGET: the app that a command works on: a module, a Python file, a `streamfn.yaml` or a template."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import sys
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -14,11 +15,12 @@ from typing import TYPE_CHECKING, Any, Final
 from streamfn.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    import argparse
+    from collections.abc import Mapping, Sequence
     from types import ModuleType
 
     from streamfn.app import App
-    from streamfn.config import EventInvokeConfig, EventSourceMapping
+    from streamfn.config import Endpoint, EventInvokeConfig, EventSourceMapping
     from streamfn.config.file import AppFile, LoggingEntry
     from streamfn.ports import Destination, Source
 
@@ -42,22 +44,65 @@ class Target:
 
     app: App
     logging: LoggingEntry | None = None
+    not_honoured: Sequence[str] = ()
+    """Of a template: what it asks for that is not done, a sentence each."""
 
 
-def load(target: str, state_dir: str | None = None) -> Target:
-    """The app that a TARGET names: `module:app`, `path/to/file.py[:app]` or `streamfn.yaml`.
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a template is told from outside."""
+
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    endpoints: Sequence[Endpoint] = ()
+    region: str = "us-east-1"
+    account: str = "000000000000"
+
+
+def load_all(options: argparse.Namespace) -> Target:
+    """The app that a command line names, with what else it says of it; without a TARGET one that is empty.
+
+    Raises ConfigurationError.
+    """
+    from streamfn.config import Settings
+    from streamfn.config.endpoints import read_endpoints
+
+    endpoints: tuple[Endpoint, ...] = ()
+    if options.endpoints is not None:
+        endpoints = read_endpoints(Path(options.endpoints), os.environ)
+    if options.target is None:
+        from streamfn.app import App
+
+        loaded = Target(App(state_dir=options.state_dir or ".streamfn"))
+    else:
+        given = Given(_pairs(options.parameter), endpoints, options.region, options.account)
+        loaded = load(options.target, options.state_dir, given)
+    app = loaded.app
+    # First, for the first that fits holds.
+    app.endpoints = (*endpoints, *app.endpoints)
+    app.settings = Settings.parse(options.settings, app.settings)
+    if options.secrets is not None:
+        app.secrets = Path(options.secrets)
+    return loaded
+
+
+def load(
+    target: str,
+    state_dir: str | None = None,
+    given: Given | None = None,
+) -> Target:
+    """The app that a TARGET names: `module:app`, `path/to/file.py[:app]`, `streamfn.yaml` or a template.
 
     Imports the user's code and opens nothing.
 
     Raises ConfigurationError, with what the user can do about it, for all that may be wrong with it.
     """
     path, attribute = _split(target)
-    if path.suffix in (".yaml", ".yml"):
+    if _is_template(path):
+        loaded = _from_template(path, given or Given())
+    elif given is not None and given.parameters:
+        raise ConfigurationError("goes with a template", field="--parameter", fix="leave it out")
+    elif path.suffix in (".yaml", ".yml"):
         loaded = _from_yaml(path)
-    elif path.suffix in (".json", ".template"):
-        from streamfn.config.file import a_template
-
-        raise a_template(path)
     elif path.suffix == ".py" or "/" in target:
         loaded = Target(_pick(_import_file(path), attribute, target))
     else:
@@ -225,16 +270,21 @@ def _at_front(folder: Path) -> None:
 
 
 def _from_yaml(path: Path) -> Target:
-    from streamfn.app import App
-    from streamfn.config.errors import ConfigurationErrors
     from streamfn.config.file import load as load_file
 
     if not path.is_file():
         raise ConfigurationError(
             "no such file", where=str(path), fix="name module:app, a .py file or streamfn.yaml"
         )
-    file = load_file(path)
     _at_front(path.parent)
+    return _of_file(load_file(path))
+
+
+def _of_file(file: AppFile) -> Target:
+    """The app that a file describes."""
+    from streamfn.app import App
+    from streamfn.config.errors import ConfigurationErrors
+
     found: list[ConfigurationError] = []
     app = App(
         name=file.name,
@@ -242,6 +292,9 @@ def _from_yaml(path: Path) -> Target:
         dead_letters=file.dead_letters,
         concurrent_executions=file.concurrent_executions,
         function_logs=file.logging.functions,
+        endpoints=file.endpoints,
+        settings=file.settings,
+        secrets=file.secrets,
     )
     for name in file.functions:
         try:
@@ -257,6 +310,47 @@ def _from_yaml(path: Path) -> Target:
     for config in file.event_invoke_configs:
         app.event_invoke_configs[config.key] = config
     return Target(app, file.logging)
+
+
+# -------------------------------------------------------------------------------------------- templates
+
+
+def _is_template(path: Path) -> bool:
+    if path.suffix in (".json", ".template"):
+        return True
+    if path.suffix not in (".yaml", ".yml") or not path.is_file():
+        return False
+    from streamfn.config.file import is_template
+
+    return is_template(path)
+
+
+def _from_template(path: Path, given: Given) -> Target:
+    from streamfn import addressing, templates
+    from streamfn.config.endpoints import LOCAL
+
+    elsewhere = any(name.startswith("AWS_ENDPOINT_URL") for name in os.environ)
+
+    def is_local(text: str) -> bool:
+        """Its own queues and streams are the embedded broker's, unless somebody says where they are."""
+        arn = addressing.arn_of(text)
+        found = None if arn is None else addressing.found_for(arn, given.endpoints)
+        return not elsewhere if found is None else found.url == LOCAL
+
+    stack = templates.Stack(region=given.region, account=given.account)
+    template = templates.load(path, given.parameters, stack).localised(is_local)
+    loaded = _of_file(template)
+    return replace(loaded, not_honoured=[str(each) for each in template.not_honoured])
+
+
+def _pairs(given: Sequence[str]) -> dict[str, str]:
+    pairs = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise ConfigurationError(f"{text!r} is no parameter", field="--parameter", fix="write NAME=VALUE")
+        pairs[name] = value
+    return pairs
 
 
 def _declare(app: App, file: AppFile, name: str) -> None:

@@ -4,6 +4,9 @@ pydantic lives here and nowhere below, so importing this package costs what pyda
 imports it when the first mapping is declared.
 """
 
+from streamfn.config.endpoints import Endpoint as Endpoint
+from streamfn.config.endpoints import endpoints_of as endpoints_of
+from streamfn.config.endpoints import read_endpoints as read_endpoints
 from streamfn.config.errors import ConfigurationErrors as ConfigurationErrors
 from streamfn.config.errors import Places as Places
 from streamfn.config.errors import problems as problems
@@ -18,3 +21,5 @@ from streamfn.config.kinds import Kind as Kind
 from streamfn.config.kinds import kind_of as kind_of
 from streamfn.config.mapping import EventSourceMapping as EventSourceMapping
 from streamfn.config.mapping import OnPositionLost as OnPositionLost
+from streamfn.config.settings import Settings as Settings
+from streamfn.config.settings import settings_of as settings_of

@@ -108,7 +108,6 @@ class AwsForms(_Form):
     provisioned_poller_config: ProvisionedPollerConfig | None = None
     tumbling_window_in_seconds: Annotated[None, NotYet(0)] = None
     filter_criteria: FilterCriteria | None = None
-    source_access_configurations: Annotated[None, NotYet([])] = None
     queues: Annotated[None, NotYet([])] = None
     document_db_event_source_config: Annotated[None, NotYet()] = Field(
         None, alias="DocumentDBEventSourceConfig"
@@ -194,13 +193,11 @@ def _source(forms: AwsForms) -> tuple[str, str] | None:
                 "topics",
             )
         return None
-    if arn.startswith("arn:") and arn.split(":")[2:3] == ["kafka"]:
-        topic = forms.topics[0] if forms.topics else "topic"
-        raise _problem(
-            "the brokers of an MSK cluster are not in its ARN",
-            f"give SelfManagedEventSource too, or Source: kafka://host:9092/{topic}?event_source_arn=ARN",
-            "event_source_arn",
-        )
+    if _is_msk(arn):
+        if not forms.topics:
+            raise _problem("is required with an MSK cluster", "name one topic", "topics")
+        # Which brokers it has is looked up in the endpoint map when the mapping is planned.
+        return f"{arn}?topic={forms.topics[0]}", "event_source_arn"
     return arn, "event_source_arn"
 
 
@@ -210,14 +207,16 @@ def _same_cluster(options: dict[str, Any]) -> dict[str, Any]:
     for option in ("on_failure", "dead_letters"):
         name = option if option in options else to_pascal(option)
         target = options.get(name)
-        if isinstance(target, str) and target.startswith("kafka://"):
+        if isinstance(target, str) and (target.startswith("kafka://") or _is_msk(target)):
             options = {**options, name: _topic_beside(source, target, option)}
     return options
 
 
 def _topic_beside(source: Any, target: str, option: str) -> str:
     there = urlsplit(target)
-    if not there.path.strip("/"):
+    if _is_msk(source) and not _is_msk(target) and not there.path.strip("/"):
+        target = f"{source.partition('?')[0]}?topic={there.netloc}"
+    elif not _is_msk(target) and not there.path.strip("/"):
         if not isinstance(source, str) or not source.startswith("kafka://"):
             raise _problem("names a topic and no broker", "write kafka://host:9092/topic", option)
         here = urlsplit(source)
@@ -232,8 +231,14 @@ _CONNECTION: Final = ("security_protocol", "sasl_", "ssl_", "client_id")
 """How options of a `kafka:` URI begin that say how to reach the cluster, for reading and sending alike."""
 
 
+def _is_msk(uri: Any) -> bool:
+    return isinstance(uri, str) and uri.startswith("arn:") and uri.split(":")[2:3] == ["kafka"]
+
+
 def _topic(uri: str) -> tuple[frozenset[str], str]:
     parts = urlsplit(uri)
+    if _is_msk(uri):
+        return frozenset({uri.partition("?")[0]}), dict(parse_qsl(parts.query)).get("topic", "")
     return frozenset(parts.netloc.rpartition("@")[2].split(",")), parts.path.strip("/")
 
 

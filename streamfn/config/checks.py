@@ -40,13 +40,21 @@ def _problem(places: Places, name: str, problem: str, fix: str) -> Configuration
 
 def _options(mapping: EventSourceMapping, kind: Kind) -> _Found:
     others = mapping.model_fields_set - kind.takes
-    by_name = {_aws(name): name for name in others if getattr(mapping, name) != mapping.default(name)}
+    by_name = {_aws(name): name for name in others if _asks(mapping, name, kind)}
     for aws, name in sorted(by_name.items()):
         if name in kind.not_yet:
             yield name, f"not supported yet for a {kind.name}", "remove it"
             continue
         problem = f"Unsupported {aws} parameter for given event source mapping type."
         yield name, problem, f"a {kind.name} does not take it: remove it{_INSTEAD.get((name, kind.name), '')}"
+
+
+def _asks(mapping: EventSourceMapping, name: str, kind: Kind) -> bool:
+    """Whether an option says anything else than what holds without it."""
+    value = getattr(mapping, name)
+    if name == "maximum_batching_window_in_seconds" and value == kind.window:
+        return False
+    return bool(value != mapping.default(name))
 
 
 def _batch(mapping: EventSourceMapping, kind: Kind) -> _Found:

@@ -25,6 +25,7 @@ _SPELLED = {
     "kafka_bootstrap_servers": "KAFKA_BOOTSTRAP_SERVERS",
     "document_db_event_source_config": "DocumentDBEventSourceConfig",
     "function": "FunctionName",
+    "uri": "URI",
 }
 
 

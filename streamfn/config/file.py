@@ -11,12 +11,14 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from streamfn.config.document import Document, read
+from streamfn.config.endpoints import Endpoint, endpoints_of
 from streamfn.config.ends import DeadLetters
 from streamfn.config.errors import ConfigurationErrors, Places, nearest, translate
 from streamfn.config.fields import Whole
 from streamfn.config.function import FunctionConfig
 from streamfn.config.invoking import EventInvokeConfig
 from streamfn.config.mapping import EventSourceMapping, canonical
+from streamfn.config.settings import Settings
 from streamfn.errors import ConfigurationError
 
 _FORM = ConfigDict(extra="forbid", frozen=True)
@@ -46,6 +48,12 @@ class _Top(BaseModel):
     concurrent_executions: Annotated[int, Whole(1, 1_000_000)] = 1000
     """Invocations at a time of all functions together: AWS's account limit."""
     logging: LoggingEntry = LoggingEntry()
+    endpoints: list[Any] = Field(default_factory=list)
+    """Which server stands behind which ARN; the first that fits."""
+    secrets: Annotated[str, Field(min_length=1)] | None = None
+    """A file of secrets by their ARN or name; else AWS Secrets Manager."""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """Delays that AWS fixes, in seconds."""
 
 
 class AppFile(BaseModel):
@@ -65,6 +73,9 @@ class AppFile(BaseModel):
     concurrent_executions: int
     logging: LoggingEntry
     document: Any
+    endpoints: tuple[Endpoint, ...] = ()
+    secrets: Path | None = None
+    settings: Settings = Settings()
 
     def place(self, *way: str | int) -> str:
         """File and line of a value."""
@@ -77,8 +88,10 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> AppFile:
 
     Raises ConfigurationErrors with all problems, each with its file, line, field and fix.
     """
-    if path.is_file() and _TEMPLATE.search(path.read_bytes()):
-        raise ConfigurationErrors([a_template(path)])
+    if is_template(path):
+        problem = "is a SAM or CloudFormation template, and no streamfn.yaml"
+        fix = "streamfn run and check take it as it is"
+        raise ConfigurationErrors([ConfigurationError(problem, where=str(path), fix=fix)])
     document = read(path, environment, canonical)
     if not isinstance(document.data, dict):
         problem = "is empty" if document.data is None else "must be a set of names and values"
@@ -95,6 +108,7 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> AppFile:
             functions[name] = entry
     mappings = _mappings(top, document.places, found)
     configs = _event_invoke_configs(top, document.places, found)
+    endpoints, settings = _endpoints(top, document.places, found), _settings(top, document.places, found)
     if found:
         raise ConfigurationErrors(sorted(found, key=_line))
     state_dir = Path(top.state_dir).expanduser()
@@ -109,7 +123,26 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> AppFile:
         concurrent_executions=top.concurrent_executions,
         logging=top.logging,
         document=document,
+        endpoints=endpoints,
+        secrets=None if top.secrets is None else Path(top.secrets).expanduser(),
+        settings=settings,
     )
+
+
+def _endpoints(top: _Top, places: Places, found: list[ConfigurationError]) -> tuple[Endpoint, ...]:
+    try:
+        return endpoints_of(top.endpoints, places.under(("endpoints",)))
+    except ConfigurationErrors as error:
+        found += error.errors
+        return ()
+
+
+def _settings(top: _Top, places: Places, found: list[ConfigurationError]) -> Settings:
+    try:
+        return Settings.load(top.settings, places.under(("settings",)))
+    except ConfigurationErrors as error:
+        found += error.errors
+        return Settings()
 
 
 def _line(error: ConfigurationError) -> int:
@@ -219,10 +252,6 @@ _TEMPLATE = re.compile(rb"^[\"']?(AWSTemplateFormatVersion|Transform|Resources)[
 """Its tags (`!Sub`) are no YAML to others, so a template is known by its text."""
 
 
-def a_template(path: Path) -> ConfigurationError:
-    """What is said of a SAM or CloudFormation template."""
-    return ConfigurationError(
-        "SAM and CloudFormation templates are not supported yet",
-        where=str(path),
-        fix="write a streamfn.yaml with functions: and event_source_mappings:",
-    )
+def is_template(path: Path) -> bool:
+    """Whether a file is a SAM or CloudFormation template. Raises OSError where it cannot be read."""
+    return path.is_file() and _TEMPLATE.search(path.read_bytes()) is not None

@@ -7,9 +7,11 @@ spellings.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
+from urllib.parse import urlencode
 
 from pydantic import (
     AfterValidator,
@@ -25,7 +27,17 @@ from pydantic import (
 from streamfn.config.adapting import AdaptiveOption
 from streamfn.config.aws import SPELLING
 from streamfn.config.errors import ConfigurationErrors, Places, caller, translate, wrong
-from streamfn.config.fields import Seconds, Whole
+from streamfn.config.fields import NotYet, Seconds, Whole
+from streamfn.config.function_forms import (
+    Form,
+    FunctionDeadLetterConfig,
+    ImageConfig,
+    LoggingConfig,
+    SnapStart,
+    Tags,
+    TracingConfig,
+    VpcConfig,
+)
 from streamfn.config.provisioning import Provisioned
 from streamfn.core.deployments import Deployment
 
@@ -68,6 +80,10 @@ def _is_package(data: Mapping[str, Any]) -> bool:
     """Whether what is given so far says that the code is a package, and not the address of something."""
     code = data.get("code_uri")
     return data.get("inline_code") is not None or (code is not None and not _SCHEME.match(code))
+
+
+def _is_container(code_uri: str | None) -> bool:
+    return code_uri is not None and code_uri.startswith(("docker:", "podman:"))
 
 
 def _network(value: str) -> str:
@@ -131,6 +147,25 @@ class FunctionConfig(BaseModel):
     auto_publish_alias: str | None = None
     """An alias that stands for what `$LATEST` is: a version is published whenever that has changed (SAM)."""
     description: Annotated[str, Field(max_length=256)] = ""
+    dead_letter_config: FunctionDeadLetterConfig | None = None
+    logging_config: LoggingConfig | None = None
+
+    # Kept and shown: nothing here depends on them.
+    role: Annotated[str, Field(max_length=10_000)] | None = None
+    architectures: Annotated[tuple[Literal["x86_64", "arm64"]], Field(min_length=1)] | None = None
+    package_type: Literal["Zip", "Image"] | None = None
+    vpc_config: VpcConfig | None = None
+    tracing_config: TracingConfig | None = None
+    image_config: ImageConfig | None = None
+    snap_start: SnapStart | None = None
+    tags: Tags = Field(default_factory=dict)
+
+    # What a function would not be the same without.
+    file_system_configs: Annotated[None, NotYet([])] = None
+    code_signing_config_arn: Annotated[None, NotYet("")] = None
+    tenancy_config: Annotated[None, NotYet({})] = None
+    capacity_provider_config: Annotated[None, NotYet({})] = None
+    durable_config: Annotated[None, NotYet({})] = None
 
     # Beyond AWS.
     batch: bool = False
@@ -151,6 +186,8 @@ class FunctionConfig(BaseModel):
     """Seconds after which an environment that nobody used is ended."""
     adaptive_concurrency: AdaptiveOption = None
     """Invocations at a time as their latency and errors tell: `gradient`, `aimd`, or options of theirs."""
+    facts: Mapping[str, Any] = Field(default_factory=dict)
+    """More that is kept with the function and its versions, and shown by Lambda's API, as JSON has it."""
     event_invoke_config: Any = None
     """In files: as it is written, `AppFile.event_invoke_configs` has it checked."""
 
@@ -216,6 +253,10 @@ class FunctionConfig(BaseModel):
             misplaced = [name for name in ("batch", "each") if getattr(self, name)]
             if misplaced:
                 raise wrong(f"{misplaced[0]} is for functions in this process", f"remove {misplaced[0]}")
+            if self.image_config is not None and not _is_container(self.code_uri):
+                raise wrong("image_config is for container images", "remove image_config")
+            if self.logging_config is not None and "log_format" in self.model_fields_set:
+                raise wrong("log_format and logging_config exclude each other", "leave one out")
         elif misplaced := [name for name in _OF_DEPLOYMENTS if name in self.model_fields_set]:
             fix = f"give one of them, or remove {misplaced[0]}"
             raise wrong(f"{misplaced[0]} needs code_uri or inline_code", fix)
@@ -225,7 +266,7 @@ class FunctionConfig(BaseModel):
         """The deployment of `$LATEST`, before its code and layers have been made ready."""
         return Deployment(
             name,
-            self.code_uri or "",
+            self._code(),
             runtime=self.runtime,
             handler=self.handler,
             environment=dict(self.environment),
@@ -235,8 +276,42 @@ class FunctionConfig(BaseModel):
             maximum_concurrency=self.maximum_concurrency,
             network=self.network,
             region=self.region,
-            log_format=self.log_format,
+            log_format=(self.logging_config and self.logging_config.log_format) or self.log_format,
+            settings=self.settings(),
         )
+
+    def _code(self) -> str:
+        """Its address, with what is run in a container instead of what the image says."""
+        code, image = self.code_uri or "", self.image_config
+        if image is None:
+            return code
+        given = {
+            "entrypoint": image.entry_point and shlex.join(image.entry_point),
+            "command": image.command and shlex.join(image.command),
+            "workdir": image.working_directory,
+        }
+        query = urlencode({name: value for name, value in given.items() if value})
+        return f"{code}{'&' if '?' in code else '?'}{query}" if query else code
+
+    def settings(self) -> dict[str, Any]:
+        """What was given that is only kept and shown, by AWS's names."""
+        given: dict[str, Any] = {
+            "Role": self.role,
+            "Architectures": list(self.architectures) if self.architectures is not None else None,
+            "PackageType": self.package_type,
+            "VpcConfig": self.vpc_config,
+            "TracingConfig": self.tracing_config,
+            "ImageConfig": self.image_config,
+            "SnapStart": self.snap_start,
+            "DeadLetterConfig": self.dead_letter_config,
+            "LoggingConfig": self.logging_config,
+        }
+        shown = {
+            name: value.document() if isinstance(value, Form) else value
+            for name, value in given.items()
+            if value is not None
+        }
+        return shown | dict(self.facts)
 
     def layer_paths(self) -> list[Path]:
         """Where the layers are, in order."""
@@ -259,5 +334,14 @@ _OF_DEPLOYMENTS: Final = (
     "scaling_rate",
     "strict_runtime",
     "credentials",
+    "logging_config",
+    "role",
+    "architectures",
+    "package_type",
+    "vpc_config",
+    "tracing_config",
+    "image_config",
+    "snap_start",
+    "facts",
 )
 """Options that mean nothing in this process."""

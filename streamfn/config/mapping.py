@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from enum import Enum
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import parse_qsl
 
 from pydantic import (
     AfterValidator,
@@ -19,6 +20,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_pascal
 
+from streamfn.config.access import SourceAccess, refused_access
 from streamfn.config.aws import NAMES, SPELLING, AwsForms, lift, lift_what_loads
 from streamfn.config.checks import refused
 from streamfn.config.ends import (
@@ -167,6 +169,8 @@ class EventSourceMapping(BaseModel):
     filter: Filter | None = None
     """Which records are for the function. Python only. With patterns as well, both have to take a record."""
     consumer_group_id: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    source_access_configurations: SourceAccess = ()
+    """Kafka: the secrets with which it is reached."""
     tags: Mapping[str, str] = Field(default_factory=dict)
 
     # Beyond AWS.
@@ -297,7 +301,12 @@ class EventSourceMapping(BaseModel):
 
         Raises ConfigurationErrors with all problems.
         """
-        if found := refused(self, kind, self._places, now):
+        found = refused(self, kind, self._places, now)
+        access = self.source_access_configurations
+        if access and "source_access_configurations" in kind.takes and isinstance(self.source, str):
+            where = self._places.of(("source_access_configurations",))
+            found = [*found, *refused_access(access, self.source, where)]
+        if found:
             raise ConfigurationErrors(found)
 
     def located(self, error: ConfigurationError, option: str) -> ConfigurationErrors:
@@ -400,7 +409,9 @@ def _tail(source: str) -> str:
     Of an ARN the queue, the stream or the table: what follows them is a time or a consumer.
     """
     name = source.partition("?")[0].rstrip("/")
-    if name.startswith("arn:"):
+    if name.startswith("arn:aws") and ":kafka:" in name and "topic=" in source:
+        word = dict(parse_qsl(source.partition("?")[2]))["topic"]
+    elif name.startswith("arn:"):
         kind, _, rest = name.split(":", 5)[-1].partition("/")
         word = rest.partition("/")[0] or kind
     else:

@@ -138,7 +138,7 @@ class ScaleUp:
     """
 
     def __init__(self, limit: int = 1000, seconds: float = 10.0) -> None:
-        self._limit = limit
+        self.limit = limit
         self._seconds = seconds
         self._added: deque[float] = deque()
 
@@ -147,7 +147,7 @@ class ScaleUp:
         added = self._added
         while added and now >= added[0] + self._seconds:
             added.popleft()
-        if len(added) < self._limit:
+        if len(added) < self.limit:
             added.append(now)
             return 0.0
         return added[0] + self._seconds - now if added else self._seconds

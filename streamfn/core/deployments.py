@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,3 +42,5 @@ class Deployment:
     region: str = "us-east-1"
     log_format: str = "Text"
     """`Text` or `JSON`."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """What is only kept and shown, such as `Role`, by AWS's names and as JSON has it."""

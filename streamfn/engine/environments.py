@@ -168,10 +168,16 @@ class Environments:
         self._retire("Retired")
         self._demand()
 
-    def replace(self, runtime: Runtime) -> None:
+    def replace(
+        self, runtime: Runtime, idle_timeout: float | None = None, scaling_rate: int | None = None
+    ) -> None:
         """Makes environments of another runtime from now on; those of the last one are retired, and it is
-        closed when they are gone.
+        closed when they are gone. The others are as for a new one; None: as before.
         """
+        if idle_timeout is not None:
+            self._idle_timeout = idle_timeout
+        if scaling_rate is not None:
+            self._scale_up.limit = scaling_rate
         old, self._generation = self._generation, Generation(runtime)
         old.current = False
         self.retire()

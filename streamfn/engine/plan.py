@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from uuid import UUID, uuid5
@@ -19,10 +20,13 @@ if TYPE_CHECKING:
 
 
 _MAPPINGS: Final = UUID("5b0f6a5e-8d1c-4c1e-9d0a-2f6f3c7b9e41")
+_UUID: Final = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}")
 
 
 def mapping_id(app: str, mapping: str) -> str:
-    """The UUID of a mapping: no registry gives one, so it comes from the names."""
+    """The UUID of a mapping: no registry gives one, so it comes from the names, unless it is its name."""
+    if _UUID.fullmatch(mapping):
+        return mapping
     return str(uuid5(_MAPPINGS, f"{app}/{mapping}"))
 
 

@@ -9,8 +9,8 @@ from typing import Any
 from streamfn.core.admission import CONCURRENCY_EXCEEDED
 
 
-class Pool:
-    """Places for invocations. 0 places: nothing ever runs.
+class Room:
+    """Places for invocations, of one function or of several. 0 places: nothing ever runs.
 
     Those who wait are served in turn: one of each owner, and of one owner whoever waits longest. A place is
     given on before it counts as free, so nobody is overtaken.
@@ -21,7 +21,7 @@ class Pool:
         self.reason = reason
         """Why there is no place, in AWS's words, for callers that do not wait."""
         self.in_use = 0
-        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
+        self._waiting: dict[str, deque[asyncio.Future[bool]]] = {}
         """By owner; none without one."""
         self._turns: dict[str, int] = {}
         """The turn that each owner had last. Who had it longest ago is next, wherever it was meanwhile."""
@@ -34,33 +34,23 @@ class Pool:
         return self.limit - self.in_use
 
     def contended(self, owner: str) -> bool:
-        """Whether others wait for places that come free. Then none will ever be seen free, and who reads
-        before it takes a place may go by its turn.
-        """
+        """Whether others wait for places that come free."""
         return self.limit > 0 and any(other != owner for other in self._waiting)
 
-    def try_acquire(self) -> bool:
-        """Takes a place if one is free now. The fast way: no await."""
-        if self.in_use >= self.limit:
-            return False
-        self.in_use += 1
-        return True
-
-    async def acquire(self, owner: str = "") -> None:
-        """Takes a place, waiting for the owner's turn."""
-        if self.try_acquire():
-            return
-        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    def wait(self, owner: str) -> asyncio.Future[bool]:
+        """Gets a place in the owner's turn: then it is True."""
+        place: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(owner, deque()).append(place)
         self._notify()
-        try:
-            await place
-        except asyncio.CancelledError:
-            if place.done() and not place.cancelled():
-                self.release()
-            else:
-                self._forget(owner, place)
-            raise
+        return place
+
+    def forget(self, owner: str, place: asyncio.Future[bool]) -> None:
+        """Nobody waits for it any more."""
+        places = self._waiting.get(owner, deque())
+        if place in places:
+            places.remove(place)
+            if not places:
+                del self._waiting[owner]
 
     def release(self) -> None:
         """Gives a place back."""
@@ -69,10 +59,6 @@ class Pool:
         self.in_use -= 1
         self._notify()
 
-    def release_after(self, end: asyncio.Future[Any]) -> None:
-        """Gives a place back when what keeps it ends: a thread that nothing can stop."""
-        end.add_done_callback(lambda _: self.release())
-
     def resize(self, limit: int) -> None:
         """Changes the number of places; those in use beyond it are given back as they end."""
         self.limit = limit
@@ -80,14 +66,18 @@ class Pool:
             self.in_use += 1
         self._notify()
 
-    async def wait_free(self, owner: str = "") -> None:
-        """Returns when a place is free, or others wait for one, without taking it: the demand that comes
-        before supply.
-        """
-        while self.free <= 0 and not self.contended(owner):
-            watch: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._watching.append(watch)
-            await watch
+    def watch(self) -> asyncio.Future[None]:
+        """Done when a place may be free, or others wait for one."""
+        watch: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._watching.append(watch)
+        return watch
+
+    def wake(self) -> None:
+        """Has all that watch look again."""
+        for watch in self._watching:
+            if not watch.done():
+                watch.set_result(None)
+        self._watching.clear()
 
     def _serve(self) -> bool:
         """Gives a place to who is next, if anybody waits."""
@@ -100,23 +90,116 @@ class Pool:
             if not place.done():
                 self._turn += 1
                 self._turns[owner] = self._turn
-                place.set_result(None)
+                place.set_result(True)
                 return True
         return False
 
     def _last_turn(self, owner: str) -> int:
         return self._turns.get(owner, 0)
 
-    def _forget(self, owner: str, place: asyncio.Future[None]) -> None:
-        places = self._waiting.get(owner, deque())
-        if place in places:
-            places.remove(place)
-            if not places:
-                del self._waiting[owner]
-
     def _notify(self) -> None:
         if self._watching and (self.free > 0 or self._waiting):
-            for watch in self._watching:
-                if not watch.done():
-                    watch.set_result(None)
-            self._watching.clear()
+            self.wake()
+
+
+class Pool:
+    """The places of one function: in a room of its own, or in one that it shares with others.
+
+    It can move from one to another while invocations run and others wait.
+    """
+
+    def __init__(
+        self, limit: int = 0, reason: str = CONCURRENCY_EXCEEDED, *, room: Room | None = None
+    ) -> None:
+        self.room = room or Room(limit, reason)
+        self.in_use = 0
+        """Invocations of this function."""
+        self._waiting: dict[asyncio.Future[bool], str] = {}
+        """Those who wait, and those who have a place and do not know it yet, by owner."""
+
+    @property
+    def limit(self) -> int:
+        """The places of the room."""
+        return self.room.limit
+
+    @property
+    def reason(self) -> str:
+        """Why there is no place, in AWS's words, for callers that do not wait."""
+        return self.room.reason
+
+    @property
+    def free(self) -> int:
+        """Places that nobody has and nobody waits for."""
+        return self.room.free
+
+    def contended(self, owner: str) -> bool:
+        """Whether others wait for places that come free. Then none will ever be seen free, and who reads
+        before it takes a place may go by its turn.
+        """
+        return self.room.contended(owner)
+
+    def try_acquire(self) -> bool:
+        """Takes a place if one is free now. The fast way: no await."""
+        room = self.room
+        if room.in_use >= room.limit:
+            return False
+        room.in_use += 1
+        self.in_use += 1
+        return True
+
+    async def acquire(self, owner: str = "") -> None:
+        """Takes a place, waiting for the owner's turn."""
+        while not self.try_acquire():
+            place = self.room.wait(owner)
+            self._waiting[place] = owner
+            try:
+                if await place:
+                    self.in_use += 1
+                    return
+            except asyncio.CancelledError:
+                if _given(place):
+                    self.room.release()
+                else:
+                    self.room.forget(owner, place)
+                raise
+            finally:
+                del self._waiting[place]
+
+    def release(self) -> None:
+        """Gives a place back."""
+        self.in_use -= 1
+        self.room.release()
+
+    def release_after(self, end: asyncio.Future[Any]) -> None:
+        """Gives a place back when what keeps it ends: a thread that nothing can stop."""
+        end.add_done_callback(lambda _: self.release())
+
+    def resize(self, limit: int) -> None:
+        """Changes the number of places; those in use beyond it are given back as they end."""
+        self.room.resize(limit)
+
+    def move(self, room: Room) -> None:
+        """Has its places elsewhere from now on. Invocations that run take theirs along, even where the room
+        is full; those who wait do so there.
+        """
+        old, self.room = self.room, room
+        given = sum(map(_given, self._waiting))
+        room.in_use += self.in_use + given
+        for place, owner in self._waiting.items():
+            if not place.done():
+                old.forget(owner, place)
+                place.set_result(False)
+        for _ in range(self.in_use + given):
+            old.release()
+        old.wake()
+
+    async def wait_free(self, owner: str = "") -> None:
+        """Returns when a place is free, or others wait for one, without taking it: the demand that comes
+        before supply.
+        """
+        while self.free <= 0 and not self.contended(owner):
+            await self.room.watch()
+
+
+def _given(place: asyncio.Future[bool]) -> bool:
+    return place.done() and not place.cancelled() and place.result()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import TYPE_CHECKING
 
 import anyio
@@ -28,6 +29,16 @@ _STEADY = 60.0
 """Seconds after which a mapping counts as well again, and its next crash as its first."""
 
 
+class Run:
+    """A mapping at work from when it is started until it is stopped, however often it crashes meanwhile."""
+
+    def __init__(self) -> None:
+        self.mapping: Mapping | None = None
+        self.stop = asyncio.Event()
+        self.scope = anyio.CancelScope()
+        self.ended = asyncio.Event()
+
+
 class Supervised:
     """One mapping as the supervisor sees it: what it is to do, its state, and the run that is on now."""
 
@@ -36,13 +47,14 @@ class Supervised:
         self.state = MappingState.CREATING
         stream = hasattr(plan.source, "shards") and not plan.source.name.startswith("kafka:")
         self.reason = (TransitionReason.USER_ACTION if stream else TransitionReason.USER_INITIATED).value
-        self.mapping: Mapping | None = None
+        self.run: Run | None = None
         self.changing = asyncio.Lock()
         """Changes to one mapping are made one after the other."""
-        self.stop = asyncio.Event()
-        self.scope = anyio.CancelScope()
-        self.ended = asyncio.Event()
-        self.ended.set()
+
+    @property
+    def mapping(self) -> Mapping | None:
+        """What runs now, if it does."""
+        return None if self.run is None else self.run.mapping
 
 
 class Supervisor:
@@ -54,6 +66,8 @@ class Supervisor:
         self._random = random
         self._tasks: TaskGroup
         self.mappings: dict[str, Supervised] = {}
+        self._relieved: set[Run] = set()
+        """Runs that end what they have in flight while others have taken their places."""
 
     async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Owns the tasks of all mappings until it is cancelled."""
@@ -83,12 +97,28 @@ class Supervisor:
             running = item.state is MappingState.ENABLED
             self._move(item, MappingEvent.UPDATE)
             if running:
-                await self._stop(item, grace)
+                await self._stop(item.run, grace)
             item.plan = plan
             if running:
                 self._start(item)
             else:
                 self._move(item, MappingEvent.STOPPED)
+
+    async def relieve(self, plan: MappingPlan) -> None:
+        """Goes on with another plan at once, while what is in flight ends by the last one: for sources that
+        any number may read.
+        """
+        item = self._item(plan.name)
+        async with item.changing:
+            item.plan = plan
+            if item.run is not None:
+                self._relieved.add(item.run)
+                self._tasks.start_soon(self._let_end, item.run)
+                self._start(item)
+
+    async def _let_end(self, run: Run) -> None:
+        await self._stop(run, math.inf)
+        self._relieved.discard(run)
 
     async def pause(self, name: str, grace: float) -> None:
         """Drains it and keeps its place."""
@@ -96,7 +126,7 @@ class Supervisor:
         async with item.changing:
             if item.state is MappingState.ENABLED:
                 self._move(item, MappingEvent.DISABLE)
-                await self._stop(item, grace)
+                await self._stop(item.run, grace)
                 self._move(item, MappingEvent.STOPPED)
 
     async def resume(self, name: str) -> None:
@@ -112,7 +142,7 @@ class Supervisor:
         item = self._item(name)
         async with item.changing:
             self._move(item, MappingEvent.DELETE)
-            await self._stop(item, grace)
+            await self._stop(item.run, grace)
             self._move(item, MappingEvent.STOPPED)
             del self.mappings[name]
 
@@ -120,18 +150,22 @@ class Supervisor:
         """Stops all mappings together. False if something had to be cut off."""
         clean: list[bool] = []
 
-        async def stop(item: Supervised) -> None:
-            clean.append(await self._stop(item, grace))
+        async def stop(run: Run) -> None:
+            clean.append(await self._stop(run, grace))
 
         async with anyio.create_task_group() as stops:
-            for item in self.mappings.values():
-                stops.start_soon(stop, item)
+            for run in self._runs():
+                stops.start_soon(stop, run)
         return all(clean)
 
     def cut(self) -> None:
         """Ends a drain now: what is still in flight is cut off."""
-        for item in self.mappings.values():
-            item.scope.cancel()
+        for run in self._runs():
+            run.scope.cancel()
+
+    def _runs(self) -> list[Run]:
+        now = [item.run for item in self.mappings.values() if item.run is not None]
+        return [*now, *self._relieved]
 
     def _item(self, name: str) -> Supervised:
         try:
@@ -147,49 +181,51 @@ class Supervisor:
         self._telemetry.emit(StateChanged(item.plan.name, item.state.value, item.reason))
 
     def _start(self, item: Supervised) -> None:
-        item.stop = asyncio.Event()
-        item.scope = anyio.CancelScope()
-        item.ended = asyncio.Event()
-        self._tasks.start_soon(self._keep_going, item)
+        item.run = Run()
+        self._tasks.start_soon(self._keep_going, item, item.run)
 
-    async def _stop(self, item: Supervised, grace: float) -> bool:
-        item.stop.set()
-        if item.mapping is not None:
-            item.mapping.drain()
+    async def _stop(self, run: Run | None, grace: float) -> bool:
+        if run is None:
+            return True
+        run.stop.set()
+        if run.mapping is not None:
+            run.mapping.drain()
         with anyio.move_on_after(grace) as waiting:
-            await item.ended.wait()
+            await run.ended.wait()
         if waiting.cancelled_caught:
-            item.scope.cancel()
-            await item.ended.wait()
-        return not item.scope.cancel_called
+            run.scope.cancel()
+            await run.ended.wait()
+        return not run.scope.cancel_called
 
-    async def _keep_going(self, item: Supervised) -> None:
+    async def _keep_going(self, item: Supervised, run: Run) -> None:
         crashes = 0
         try:
-            with item.scope:
-                while not item.stop.is_set():
-                    item.mapping = self._make(item.plan)
-                    if item.state is not MappingState.ENABLED:
-                        self._move(item, MappingEvent.STARTED)
+            with run.scope:
+                while not run.stop.is_set():
                     begun = asyncio.get_running_loop().time()
                     try:
-                        await item.mapping.run()
-                        if not item.stop.is_set():
+                        run.mapping = self._make(item.plan)
+                        if item.state is not MappingState.ENABLED:
+                            self._move(item, MappingEvent.STARTED)
+                        await run.mapping.run()
+                        if not run.stop.is_set():
                             raise SourceError(f"{item.plan.source.name} ended without being told to")
                     except Exception as error:  # noqa: BLE001
                         steady = asyncio.get_running_loop().time() - begun > _STEADY
                         crashes = 1 if steady else crashes + 1
-                        await self._wait_to_restart(item, plain(error), crashes)
+                        await self._wait_to_restart(item, run, plain(error), crashes)
         finally:
-            item.mapping = None
-            item.ended.set()
+            run.mapping = None
+            run.ended.set()
+            if item.run is run:
+                item.run = None
 
-    async def _wait_to_restart(self, item: Supervised, error: BaseException, crashes: int) -> None:
+    async def _wait_to_restart(self, item: Supervised, run: Run, error: BaseException, crashes: int) -> None:
         pause = _RESTART.delay(crashes) * self._random.uniform(0.5, 1.0)
-        item.mapping = None
+        run.mapping = None
         self._telemetry.emit(MappingCrashed(item.plan.name, error, pause))
         with anyio.move_on_after(pause):
-            await item.stop.wait()
+            await run.stop.wait()
 
 
 def plain(error: BaseException) -> BaseException:

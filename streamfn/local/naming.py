@@ -35,6 +35,8 @@ class Place:
     queue: QueueOptions
     lease_time: float
     on_position_lost: str
+    event_source_arn: str | None
+    """What functions see as the source; None: an ARN of the broker's own."""
 
 
 def parse(uri: str, options: Mapping[str, object]) -> Place:
@@ -67,6 +69,7 @@ def parse(uri: str, options: Mapping[str, object]) -> Place:
     if lost not in _ON_POSITION_LOST:
         raise _wrong(uri, "on_position_lost", lost, f"one of {', '.join(_ON_POSITION_LOST)}")
     lease_time = values.pop("lease_time", 90.0)
+    arn = values.pop("event_source_arn", None)
     return Place(
         path,
         clock,
@@ -76,6 +79,7 @@ def parse(uri: str, options: Mapping[str, object]) -> Place:
         QueueOptions(**values) if kind == "queue" else QueueOptions(),
         lease_time,
         lost,
+        arn,
     )
 
 
@@ -114,10 +118,18 @@ def _queue_name(value: object) -> str:
     return name
 
 
+def _arn(value: object) -> str:
+    if len(str(value).split(":", 5)) < 6:
+        raise ValueError
+    return str(value)
+
+
 _Reader = tuple[Callable[[object], Any], str]
 _COUNT: Final[_Reader] = (_count, "a whole number above 0")
 _SECONDS: Final[_Reader] = (_seconds, "seconds, as a number")
+_EVENT_SOURCE_ARN: Final[Mapping[str, _Reader]] = {"event_source_arn": (_arn, "an ARN")}
 _STREAM: Final[Mapping[str, _Reader]] = {
+    **_EVENT_SOURCE_ARN,
     "shards": _COUNT,
     "retention": _SECONDS,
     "max_records": _COUNT,
@@ -125,6 +137,7 @@ _STREAM: Final[Mapping[str, _Reader]] = {
     "lease_time": (lambda value: max(0.1, _seconds(value)), "seconds, as a number"),
 }
 _QUEUE: Final[Mapping[str, _Reader]] = {
+    **_EVENT_SOURCE_ARN,
     "visibility_timeout": _SECONDS,
     "delay": _SECONDS,
     "retention": _SECONDS,

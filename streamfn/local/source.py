@@ -53,7 +53,8 @@ class LocalSource:
 class LocalStream:
     """A stream of the embedded broker. Made with the first use, if it is not there.
 
-    Options: `state_dir`, `clock`, `on_position_lost`, `lease_time`, and those of `StreamOptions`.
+    Options: `state_dir`, `clock`, `on_position_lost`, `lease_time`, `event_source_arn` (what functions see as
+    the source, with its region), and those of `StreamOptions`.
     """
 
     def __init__(self, name: str | Place, **options: object) -> None:
@@ -81,7 +82,7 @@ class LocalStream:
             group = lease_group(place.name, subscription.group)
             leased = LeasedShards(
                 broker.leases,
-                _Reading(broker, stream, place.on_position_lost),
+                _Reading(broker, stream, place),
                 subscription,
                 group=group,
                 lease_time=place.lease_time,
@@ -101,7 +102,8 @@ class LocalStream:
 class LocalQueue:
     """A queue of the embedded broker; a FIFO queue if its name ends in `.fifo`. Made with the first use.
 
-    Options: `state_dir`, `clock`, and those of `QueueOptions`.
+    Options: `state_dir`, `clock`, `event_source_arn` (what functions see as the source, with its region), and
+    those of `QueueOptions`.
     """
 
     def __init__(self, name: str | Place, **options: object) -> None:
@@ -126,12 +128,17 @@ class LocalQueue:
         async with _opened(self._place) as broker:
             with _as_source_error():
                 queue = await broker.queue(self._place.name, self._place.queue)
-            yield LocalQueueShard(broker, queue, f"{queue.name}/{next(self._pollers)}")
+            arn = self._place.event_source_arn or queue.arn
+            yield LocalQueueShard(broker, queue, f"{queue.name}/{next(self._pollers)}", arn)
 
     async def check(self) -> None:
         async with _opened(self._place) as broker:
             with _as_source_error():
                 await broker.queue(self._place.name, self._place.queue)
+
+
+def _region(arn: str) -> str:
+    return arn.split(":")[3]
 
 
 @asynccontextmanager
@@ -175,10 +182,10 @@ class _Pause:
 class _Reading:
     """A stream as `LeasedShards` asks for it."""
 
-    def __init__(self, broker: Broker, stream: Stream, on_position_lost: str) -> None:
+    def __init__(self, broker: Broker, stream: Stream, place: Place) -> None:
         self._broker = broker
         self._stream = stream
-        self._on_position_lost = on_position_lost
+        self._as = place
         self._shards = {shard_name(number): shard for number, shard in enumerate(stream.shards)}
         self._begun: dict[str, int] = {}
         """Shards whose lease we made, at the oldest record there was."""
@@ -211,7 +218,7 @@ class _Reading:
                 )
 
     async def open(self, lease: Lease) -> LocalShard:
-        shard = LocalShard(self._broker, self._stream, self._shards[lease.key], lease, self._on_position_lost)
+        shard = LocalShard(self._broker, self._stream, self._shards[lease.key], lease, self._as)
         # The oldest record is meant, not the one that was the oldest when the lease was made a moment ago.
         shard.at_horizon = self._begun.pop(lease.key, None) == lease.checkpoint.position
         return shard
@@ -220,18 +227,17 @@ class _Reading:
 class LocalShard:
     """One shard of a stream, read from a position on."""
 
-    def __init__(
-        self, broker: Broker, stream: Stream, shard: int, lease: Lease, on_position_lost: str
-    ) -> None:
+    def __init__(self, broker: Broker, stream: Stream, shard: int, lease: Lease, place: Place) -> None:
         self._broker = broker
         self._place = f"local:{stream.name}/{lease.key}"
         self._shard = shard
         self._channel = shard_channel(shard)
         self._after = lease.checkpoint.position
-        self._on_position_lost = on_position_lost
+        self._on_position_lost = place.on_position_lost
         self.at_horizon = False
         """Reading begins with the oldest record there is, whichever that is."""
-        self.shape: EventShape = KinesisShape(stream.arn, lease.key, "local")
+        arn = place.event_source_arn or stream.arn
+        self.shape: EventShape = KinesisShape(arn, lease.key, _region(arn))
 
     @property
     def lag(self) -> int | None:
@@ -285,7 +291,7 @@ class LocalShard:
 class LocalQueueShard:
     """A queue, as one poller reads it. Any number may."""
 
-    def __init__(self, broker: Broker, queue: Queue, poller: str) -> None:
+    def __init__(self, broker: Broker, queue: Queue, poller: str, arn: str) -> None:
         self._broker = broker
         self.id = poller
         self._queue = queue
@@ -297,7 +303,7 @@ class LocalQueueShard:
         self._messages: int | None = None
         self._in_flight: set[int] = set()
         """What was read here and not settled."""
-        self.shape: EventShape = SqsShape(queue.arn, "local")
+        self.shape: EventShape = SqsShape(arn, _region(arn))
 
     @property
     def visibility_timeout(self) -> float:

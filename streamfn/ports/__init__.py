@@ -38,6 +38,8 @@ from streamfn.ports.letters import Parked as Parked
 from streamfn.ports.letters import SequencedStore as SequencedStore
 from streamfn.ports.letters import Sequences as Sequences
 from streamfn.ports.letters import is_sequenced as is_sequenced
+from streamfn.ports.resources import Resource as Resource
+from streamfn.ports.resources import ResourceStore as ResourceStore
 from streamfn.ports.sources import Assigned as Assigned
 from streamfn.ports.sources import Clock as Clock
 from streamfn.ports.sources import Filter as Filter

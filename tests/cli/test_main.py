@@ -48,7 +48,7 @@ def test_the_demo_gets_its_own_options(monkeypatch: pytest.MonkeyPatch) -> None:
     assert given == [["--fast", "--help"]]
 
 
-@pytest.mark.parametrize("arguments", [[], ["nothing"], ["run"], ["run", "a", "--grace", "-1"]])
+@pytest.mark.parametrize("arguments", [[], ["nothing"], ["check"], ["run", "a", "--grace", "-1"]])
 def test_a_wrong_command_line_is_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(arguments)

@@ -120,8 +120,8 @@ def test_a_yaml_file_becomes_an_app() -> None:
         (
             {"template.json": "{}"},
             "template.json",
-            "template.json: SAM and CloudFormation templates are not supported yet. "
-            "Fix: write a streamfn.yaml with functions: and event_source_mappings:",
+            "template.json: the template has no resources. "
+            "Fix: write Resources: with functions and event source mappings",
         ),
         (
             {"s.yaml": "functions:\n  f:\n    handler: nothing:f\n"},

@@ -330,8 +330,8 @@ def test_a_destination_that_is_the_function_itself_is_told_with_its_line(written
 def test_a_template_of_aws_is_told_from_a_file_of_ours(written: Path) -> None:
     text = "AWSTemplateFormatVersion: '2010-09-09'\nResources:\n  F: !Ref X\n"
     assert wrong(written, text) == [
-        "SAM and CloudFormation templates are not supported yet. "
-        "Fix: write a streamfn.yaml with functions: and event_source_mappings:"
+        "is a SAM or CloudFormation template, and no streamfn.yaml. "
+        "Fix: streamfn run and check take it as it is"
     ]
 
 

@@ -415,8 +415,8 @@ def test_a_mapping_cannot_be_changed_in_place() -> None:
             "ProvisionedPollerConfig: is given twice, here and as MinimumPollers. Fix: keep one of the two",
         ),
         (
-            {"SourceAccessConfigurations": [{"Type": "BASIC_AUTH", "URI": "arn"}]},
-            "SourceAccessConfigurations: not supported yet. Fix: remove it",
+            {"SourceAccessConfigurations": [{"Type": "BASIC_AUTH", "URI": ""}]},
+            "SourceAccessConfigurations[0].URI: String should have at least 1 character",
         ),
         ({"KMSKeyArn": "arn"}, "KMSKeyArn: not supported yet. Fix: remove it"),
         ({"MetricsConfig": {"Metrics": ["EventCount"]}}, "MetricsConfig: not supported yet. Fix: remove it"),
@@ -463,9 +463,8 @@ def test_a_wrong_option_is_refused_with_its_place_and_field(options: dict[str, A
             "Topics: is required with SelfManagedEventSource. Fix: name one topic",
         ),
         (
-            {"function": "f", "EventSourceArn": "arn:aws:kafka:eu-west-1:1:cluster/c/1", "Topics": ["t"]},
-            "EventSourceArn: the brokers of an MSK cluster are not in its ARN. "
-            "Fix: give SelfManagedEventSource too, or Source: kafka://host:9092/t?event_source_arn=ARN",
+            {"function": "f", "EventSourceArn": "arn:aws:kafka:eu-west-1:1:cluster/c/1"},
+            "Topics: is required with an MSK cluster. Fix: name one topic",
         ),
     ],
 )

@@ -22,6 +22,7 @@ from streamfn.ports import (
     LetterStore,
     QueueShard,
     QueueSource,
+    ResourceStore,
     Runtime,
     SendFailure,
     Shard,
@@ -39,6 +40,7 @@ from streamfn.testing.conformance import (
     LetterFetcherSuite,
     LetterStoreSuite,
     QueueSourceSuite,
+    ResourceStoreSuite,
     RuntimeSuite,
     StreamSourceSuite,
 )
@@ -191,6 +193,7 @@ SUITES: list[type] = [
     EventQueueSuite,
     FunctionStoreSuite,
     KeySuite,
+    ResourceStoreSuite,
     RuntimeSuite,
 ]
 
@@ -223,6 +226,7 @@ def test_each_promise_of_the_ports_has_a_test() -> None:
         EventShard,
         FunctionStore,
         Key,
+        ResourceStore,
         Environment,
         Runtime,
     ]

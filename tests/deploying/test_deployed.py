@@ -106,6 +106,20 @@ async def test_functions_of_the_process_answer_too(app: App) -> None:
             await app.invoke("add:1")
 
 
+async def test_who_invokes_one_function_after_another_begins_a_chain_with_each(app: App) -> None:
+    """A connection that invokes again and again is no function that invokes itself."""
+    traces = []
+
+    @app.function
+    async def f(event: Any, context: Any) -> None:
+        traces.append(context.trace)
+
+    async with app:
+        for _ in range(3):
+            await app.invoke(f)
+    assert traces == [None] * 3
+
+
 @pytest.mark.parametrize(
     ("reserved", "reason"),
     [

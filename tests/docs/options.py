@@ -32,6 +32,7 @@ BEYOND = frozenset(
         "circuit_breaker",
         "each",
         "credentials",
+        "facts",
         "idle_timeout",
         "scaling_rate",
         "strict_runtime",
@@ -80,6 +81,7 @@ MEANING = {
     "both have to take a record.",
     "consumer_group_id": "The group whose checkpoints are used. Else `app.mapping`.",
     "tags": "Kept, and given no meaning.",
+    "source_access_configurations": "How Kafka is signed in to, by secrets ([api.md](api.md)).",
     "ordering": "Which records wait for which: `shard`, `key` or `none`. Streams and Kafka only.",
     "maximum_concurrency": "Batches in flight: of a queue in all (AWS: `ScalingConfig`); of a shard with "
     "ordering `key` or `none`, which is beyond AWS.",
@@ -147,6 +149,22 @@ FUNCTION = {
     "idle_timeout": "Seconds after which an environment that nobody used is ended.",
     "adaptive_concurrency": "`gradient`, `aimd`, or options of theirs.",
     "event_invoke_config": "In files: options of asynchronous invocation, or a list of sets of them.",
+    "dead_letter_config": "Where events go that it could not process. AWS: `DeadLetterConfig.TargetArn`.",
+    "logging_config": "AWS's form of `LogFormat`; levels and group are kept and shown.",
+    "role": "Kept and shown.",
+    "architectures": "Kept and shown.",
+    "package_type": "Kept and shown.",
+    "vpc_config": "Kept and shown: it reaches what the machine reaches.",
+    "tracing_config": "Kept and shown.",
+    "image_config": "Of `docker:IMAGE`: `Command`, `EntryPoint`, `WorkingDirectory` instead of its own.",
+    "snap_start": "Kept and shown: environments start without snapshots.",
+    "tags": "Names and values.",
+    "file_system_configs": "Not yet.",
+    "code_signing_config_arn": "Not yet.",
+    "tenancy_config": "Not yet.",
+    "capacity_provider_config": "Not yet.",
+    "durable_config": "Not yet.",
+    "facts": "More that is kept with it and its versions, and shown by the API.",
 }
 
 

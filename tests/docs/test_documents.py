@@ -104,7 +104,8 @@ def run_test(test: object) -> None:
 def test_yaml_loads(block: str, elsewhere: Path) -> None:
     file = elsewhere / "streamfn.yaml"
     file.write_text(block, encoding="utf-8")
-    assert load(file, {"KAFKA": "kafka://localhost:9092"}).mappings
+    loaded = load(file, {"KAFKA": "kafka://localhost:9092"})
+    assert loaded.mappings or loaded.endpoints
 
 
 @pytest.mark.parametrize("words", commands())
@@ -120,6 +121,8 @@ def test_commands_are_as_shown(words: list[str], monkeypatch: pytest.MonkeyPatch
             assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
         case ["docker", "compose", "up" | "down", *_]:
             assert (ROOT / "docker-compose.yml").is_file()
+        case ["aws", "lambda", *_] | ["export", *_]:
+            pass
         case ["pip", "install", *_] | ["echo" | "cat" | "kill" | "head" | "python" | "jq", *_]:
             pass
         case _:

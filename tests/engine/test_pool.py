@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamfn import Batch
-from streamfn.engine.pool import Pool
+from streamfn.engine.pool import Pool, Room
 from streamfn.testing.clock import VirtualTimeLoop
 from streamfn.testing.memory import MemoryQueue, MemoryStream
 from tests.engine.conftest import Bench
@@ -158,6 +158,86 @@ def test_no_owner_is_served_twice_while_another_waits(owners: list[str]) -> None
         assert set(round_of) == set(left), "in each round everybody who waits has one turn"
         del order[: len(left)]
         left = Counter({owner: number - 1 for owner, number in left.items() if number > 1})
+
+
+async def test_who_waits_moves_along_and_who_runs_takes_its_place_along() -> None:
+    shared = Room(1)
+    one, other = Pool(room=shared), Pool(room=shared)
+    order: list[str] = []
+    await one.acquire("a")
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(use, one, "a", 1, order)
+        tasks.start_soon(use, other, "b", 1, order)
+        await anyio.wait_all_tasks_blocked()
+        own = Room(1, "own")
+        one.move(own)
+        assert (one.reason, one.in_use, own.in_use, one.free) == ("own", 1, 1, 0)
+        await anyio.wait_all_tasks_blocked()
+        assert (order, shared.in_use) == (["b"], 1), "the place that was left went to who waited for it"
+        one.move(shared)
+        assert (shared.in_use, own.in_use) == (2, 0), "even where there is no room"
+        one.release()
+    assert order == ["b", "a"]
+    assert shared.in_use == one.in_use == other.in_use == 0
+
+
+async def test_who_watches_sees_that_it_has_moved() -> None:
+    full, pool = Room(0), Pool(room=Room(0))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(pool.wait_free, "a")
+        await anyio.wait_all_tasks_blocked()
+        pool.move(full)
+        await anyio.wait_all_tasks_blocked()
+        pool.move(Room(1))
+    assert pool.free == 1
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 1), st.floats(0, 9, width=16), st.none() | st.floats(0, 9, width=16)),
+        max_size=20,
+    ),
+    st.lists(st.tuples(st.floats(0, 12, width=16), st.integers(0, 1), st.integers(0, 2)), max_size=8),
+)
+def test_moving_neither_loses_places_nor_those_who_wait(
+    uses: list[tuple[int, float, float | None]], moves: list[tuple[float, int, int]]
+) -> None:
+    done = 0
+
+    async def scenario() -> None:
+        rooms = [Room(2), Room(1), Room(0)]
+        pools = [Pool(room=rooms[0]), Pool(room=rooms[0])]
+
+        async def one(number: int, seconds: float, patience: float | None) -> None:
+            nonlocal done
+            with anyio.move_on_after(patience):
+                await pools[number].acquire(str(number))
+                try:
+                    await anyio.sleep(seconds)
+                finally:
+                    pools[number].release()
+            done += 1
+
+        async def move(after: float, number: int, room: int) -> None:
+            await anyio.sleep(after)
+            pools[number].move(rooms[room])
+            assert sum(each.in_use for each in rooms) >= sum(each.in_use for each in pools)
+
+        async with anyio.create_task_group() as tasks:
+            for use_of in uses:
+                tasks.start_soon(one, *use_of)
+            for move_to in moves:
+                tasks.start_soon(move, *move_to)
+            await anyio.sleep(20)
+            for pool in pools:
+                pool.move(rooms[1])
+        assert [each.in_use for each in rooms] + [each.in_use for each in pools] == [0] * 5
+        assert not any(room.contended("x") for room in rooms)
+
+    loop = VirtualTimeLoop()
+    loop.run_until_complete(scenario())
+    loop.close()
+    assert done == len(uses)
 
 
 # ------------------------------------------------------------------------------------- through the engine

@@ -43,5 +43,8 @@ from streamfn.testing.conformance.letters import LetterFetcherSuite as LetterFet
 from streamfn.testing.conformance.letters import LetterStoreSuite as LetterStoreSuite
 from streamfn.testing.conformance.queues import QueueSourceSuite as QueueSourceSuite
 from streamfn.testing.conformance.remembering import EventQueueSuite as EventQueueSuite
+from streamfn.testing.conformance.resources import ResourceStoreFeatures as ResourceStoreFeatures
+from streamfn.testing.conformance.resources import ResourceStoreHarness as ResourceStoreHarness
+from streamfn.testing.conformance.resources import ResourceStoreSuite as ResourceStoreSuite
 from streamfn.testing.conformance.runtimes import RuntimeSuite as RuntimeSuite
 from streamfn.testing.conformance.streams import StreamSourceSuite as StreamSourceSuite
