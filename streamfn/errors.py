@@ -40,6 +40,10 @@ class MissingExtra(ConfigurationError):
     """A connector needs a package that is not installed."""
 
 
+class UnknownKind(ConfigurationError):
+    """A URI or an ARN names a kind that no installed package offers."""
+
+
 class InvalidPattern(ConfigurationError):
     """An event pattern is not valid: `reason` says why, in AWS's words where AWS has some.
 

@@ -16,7 +16,7 @@ from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from streamfn.errors import ConfigurationError, MissingExtra
+from streamfn.errors import ConfigurationError, MissingExtra, UnknownKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -202,7 +202,7 @@ def _find(group: str, kind: str) -> EntryPoint:
         )
     known = list(kinds(group))
     near = get_close_matches(kind, known, n=1)
-    raise ConfigurationError(
+    raise UnknownKind(
         f"there is no {_ROLE[group]} of kind {kind!r}: known are {', '.join(known) or 'none'}",
         field=_FIELD[group],
         fix=f"did you mean {near[0]}:?" if near else f"install a package that offers {kind!r}",

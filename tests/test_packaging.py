@@ -120,7 +120,7 @@ def test_each_connector_is_kept_to_the_surface_and_out_of_streamfn() -> None:
     assert connectors <= set(contracts["root"]["source_modules"])
 
 
-GROUPS = {"sources", "destinations", "letters", "fetchers", "runtimes", "keys"}
+GROUPS = {"sources", "destinations", "letters", "fetchers", "runtimes", "keys", "buckets", "secrets"}
 
 
 @pytest.mark.parametrize(

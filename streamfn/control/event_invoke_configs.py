@@ -10,7 +10,7 @@ from streamfn.control.function_catalog import Catalog
 from streamfn.control.naming import function_of
 from streamfn.control.paging import page
 from streamfn.core.deployments import LATEST
-from streamfn.errors import StreamfnError
+from streamfn.errors import StreamfnError, UnknownKind
 from streamfn.telemetry import logger
 
 if TYPE_CHECKING:
@@ -87,7 +87,12 @@ class EventInvokeConfigs:
     async def _store(self, key: str, given: Mapping[str, Any]) -> Result:
         app, resources = self._plane.app, self._plane.resources
         before = resources.get(KIND, key)
-        await app.put_event_invoke_config(_loaded(key, given))
+        try:
+            await app.put_event_invoke_config(_loaded(key, given))
+        except UnknownKind as error:
+            destinations = given.get("DestinationConfig", {}).values()
+            named = ", ".join(each["Destination"] for each in destinations if each.get("Destination"))
+            raise invalid(f"The destination ARN {named} is invalid.") from error
         document = {**given, "LastModified": self._plane.clock()}
         try:
             await resources.put(KIND, key, document)

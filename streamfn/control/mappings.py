@@ -132,7 +132,7 @@ class EventSourceMappings:
             self._refuse_another(source, new)
             await ends.check_timeout(plane.app, mapping, source, function)
             self._refuse_another(source, new)
-        elif new["Enabled"] or len(given) > 2:
+        elif new["Enabled"] or given.keys() - {"UUID", "Enabled"}:
             # Whatever has become of its source, a mapping can be switched off.
             ends.fitting(plane.app, mapping)
         return new

@@ -30,6 +30,7 @@ event_source_mappings:
 
 def options(target: str, form: str, **more: Any) -> argparse.Namespace:
     given = {"endpoints": None, "secrets": None, "settings": [], "parameter": [], "state_dir": None}
+    given |= {"region": "us-east-1", "account": "000000000000"}
     return argparse.Namespace(form=form, target=target, **(given | {"json": False} | more))
 
 
