@@ -62,7 +62,9 @@ class LambdaApi:
         models = service_model().operations
         self.identity = identity
         self._router = Router(models.values())
-        self._endpoints = {name: _Endpoint(models[name], each) for name, each in operations.items()}
+        # An older botocore does not know the newest operations.
+        known = operations.keys() & models.keys()
+        self._endpoints = {name: _Endpoint(models[name], operations[name]) for name in known}
 
     async def __call__(self, request: HttpRequest) -> HttpResponse:
         try:
