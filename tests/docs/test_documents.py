@@ -224,7 +224,9 @@ def test_every_action_that_is_called_is_named() -> None:
     called = {name for file in files for name in CALLED.findall(file.read_text(encoding="utf-8"))}
     assert {"ReceiveMessage", "DeleteMessageBatch", "SubscribeToShard", "PutItem", "PutRecords"} <= called
     actions = {ALLOWED_AS.get(name, name.removesuffix("Batch")) for name in called} - {None}
-    assert actions == set(re.findall(r"`(?:sqs|kinesis|dynamodb|sns|s3|events|lambda|kms|secretsmanager):(\w+)`", AWS))
+    assert actions == set(
+        re.findall(r"`(?:sqs|kinesis|dynamodb|sns|s3|events|lambda|kms|secretsmanager):(\w+)`", AWS)
+    )
 
 
 def test_the_tests_that_hold_a_rule_are_there() -> None:
