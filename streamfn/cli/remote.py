@@ -62,8 +62,9 @@ def functions(options: argparse.Namespace) -> int:
     if options.json:
         print(orjson.dumps(found).decode())
         return CLEAN
-    heads = ("NAME", "RUNTIME", "HANDLER", "MEMORY", "TIMEOUT", "STATE", "LAST MODIFIED")
-    members = ("FunctionName", "Runtime", "Handler", "MemorySize", "Timeout", "State", "LastModified")
+    # AWS lists no State.
+    heads = ("NAME", "RUNTIME", "HANDLER", "MEMORY", "TIMEOUT", "LAST MODIFIED")
+    members = ("FunctionName", "Runtime", "Handler", "MemorySize", "Timeout", "LastModified")
     sys.stdout.write(table(heads, [[each.get(member) for member in members] for each in found]))
     return CLEAN
 

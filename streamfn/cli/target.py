@@ -315,6 +315,10 @@ def _of_file(file: AppFile) -> Target:
 # -------------------------------------------------------------------------------------------- templates
 
 
+_SERVERS: Final = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_KINESIS", "AWS_ENDPOINT_URL_SQS")
+"""Variables that say where queues and streams are."""
+
+
 def _is_template(path: Path) -> bool:
     if path.suffix in (".json", ".template"):
         return True
@@ -329,7 +333,7 @@ def _from_template(path: Path, given: Given) -> Target:
     from streamfn import addressing, templates
     from streamfn.config.endpoints import LOCAL
 
-    elsewhere = any(name.startswith("AWS_ENDPOINT_URL") for name in os.environ)
+    elsewhere = any(name in os.environ for name in _SERVERS)
 
     def is_local(text: str) -> bool:
         """Its own queues and streams are the embedded broker's, unless somebody says where they are."""
