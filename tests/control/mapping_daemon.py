@@ -80,13 +80,20 @@ class Daemon:
         """Serves until it is cancelled, which is as sudden as the end of a process for what is stored."""
         app, resources = self.app(), Resources(self.store)
         await resources.load()
-        async with app, anyio.create_task_group() as tasks:
-            self.plane = Plane(app, resources, tasks, now, self.state_dir)
-            self.mappings = EventSourceMappings(self.plane)
-            await self.mappings.restore()
-            self.call = Calls(LambdaApi(self.mappings.operations(), self.plane.identity))
-            task_status.started()
-            await anyio.sleep_forever()
+        await app.start()
+        try:
+            async with anyio.create_task_group() as tasks:
+                self.plane = Plane(app, resources, tasks, now, self.state_dir)
+                self.mappings = EventSourceMappings(self.plane)
+                await self.mappings.restore()
+                self.call = Calls(LambdaApi(self.mappings.operations(), self.plane.identity))
+                task_status.started()
+                await anyio.sleep_forever()
+        finally:
+            # Cut off at once, and waited for: the loop may end behind it.
+            app.cut()
+            with anyio.CancelScope(shield=True):
+                await app.stop(0.0)
 
     async def create(self, arn: str = QUEUE, **more: Any) -> dict[str, Any]:
         more = {"FunctionName": "f", **more}
