@@ -55,7 +55,7 @@ _FUNCTION: Final = {
     "MemorySize": USED,
     "PackageType": USED,
     "PublishToLatestPublished": "Versions are published where an alias needs them.",
-    "RecursiveLoop": "Loops of functions and queues are not detected.",
+    "RecursiveLoop": "Loops of functions are stopped in any case.",
     "ReservedConcurrentExecutions": USED,
     "Role": USED,
     "Runtime": USED,
