@@ -12,6 +12,7 @@ from streamfn.core.polling import Pollers
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from streamfn.engine.breaking import Passage
     from streamfn.engine.plan import MappingPlan
     from streamfn.engine.pool import Pool
 
@@ -80,9 +81,13 @@ class Poller:
         self._claims = False
         self._ended = False
 
-    async def may_read(self, *, found_nothing: bool) -> bool:
+    async def may_read(self, passage: Passage | None, *, found_nothing: bool) -> bool:
         """Waits until what is read can be delivered at once. False: the poller is one too many and ends."""
         pollers = self._polling.pollers
+        if passage is not None:
+            # First, for the one that the breaker lets through may be waiting for this place.
+            self._unclaim()
+            await passage.enter()
         if self._works:
             self._works = False
             pollers.finished()

@@ -311,11 +311,8 @@ class Worker:
         lanes, policy = self._lanes, self._plan.batching
         found_nothing = False
         while (due_at := lanes.due_at) is None or due_at > self._now():
-            if due_at is None:
-                if self._passage is not None:
-                    await self._passage.enter()
-                if not await poller.may_read(found_nothing=found_nothing):
-                    return False
+            if due_at is None and not await poller.may_read(self._passage, found_nothing=found_nothing):
+                return False
             limit = policy.batch_size - len(lanes)
             records = await self._shard.read(limit, POLL_WAIT if due_at is None else due_at - self._now())
             found_nothing = not records
