@@ -31,15 +31,29 @@ def read(path: Path, environment: Mapping[str, str], name: Callable[[str], str] 
 
     Raises ConfigurationErrors for what is no YAML, keys that are given twice, tags, and variables not set.
     """
+    root = composed(path, text_of(path))
+    reader = _Reader(str(path), environment, name)
+    data = reader.value(root, ()) if root is not None else None
+    if reader.errors:
+        raise ConfigurationErrors(reader.errors)
+    return Document(data, Places(str(path), reader.lines))
+
+
+def text_of(path: Path) -> str:
+    """The text of a file. Raises ConfigurationErrors where it cannot be read, or is none."""
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise ConfigurationErrors(
             [ConfigurationError(f"cannot be read: {reason}", where=str(path))]
         ) from None
+
+
+def composed(path: Path, text: str) -> yaml.Node | None:
+    """The nodes of YAML, which know their lines; None where there is nothing. Raises ConfigurationErrors."""
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        root: yaml.Node | None = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{path}:{mark.line + 1}" if mark else str(path)
@@ -47,11 +61,7 @@ def read(path: Path, environment: Mapping[str, str], name: Callable[[str], str] 
         raise ConfigurationErrors([ConfigurationError(f"not YAML: {said}", where=where)]) from None
     except yaml.YAMLError as error:
         raise ConfigurationErrors([ConfigurationError(f"not YAML: {error}", where=str(path))]) from None
-    reader = _Reader(str(path), environment, name)
-    data = reader.value(root, ()) if root is not None else None
-    if reader.errors:
-        raise ConfigurationErrors(reader.errors)
-    return Document(data, Places(str(path), reader.lines))
+    return root
 
 
 class _Reader:

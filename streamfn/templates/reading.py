@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
-from streamfn.config.document import Document
+from streamfn.config.document import Document, composed, text_of
 from streamfn.config.errors import ConfigurationErrors, Places, plain
 from streamfn.errors import ConfigurationError
 
@@ -26,25 +26,11 @@ def read(path: Path) -> Document:
 
     Raises ConfigurationErrors for what is neither YAML nor JSON, and for names that are given twice.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise ConfigurationErrors(
-            [ConfigurationError(f"cannot be read: {reason}", where=str(path))]
-        ) from None
+    text = text_of(path)
     if text.lstrip().startswith("{"):
         # JSON is YAML, but for tabs before values.
         text = re.sub(r"^\t+", " ", text, flags=re.MULTILINE)
-    try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f"{path}:{mark.line + 1}" if mark else str(path)
-        said = " ".join(filter(None, (error.context, error.problem)))
-        raise ConfigurationErrors([ConfigurationError(f"not YAML: {said}", where=where)]) from None
-    except yaml.YAMLError as error:
-        raise ConfigurationErrors([ConfigurationError(f"not YAML: {error}", where=str(path))]) from None
+    root = composed(path, text)
     reader = _Reader(str(path))
     data = reader.value(root, ()) if root is not None else None
     if reader.errors:
