@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -14,6 +15,7 @@ from streamfn.control.operations import Operating
 from streamfn.control.plane import Plane
 from streamfn.control.resources import Resources
 from tests.control.calling import Calls, MemoryResourceStore
+from tests.control.function_calls import active, create
 from tests.control.noting import Notes
 
 
@@ -50,3 +52,17 @@ def call(operating: Operating, plane: Plane) -> Calls:
 def notes() -> Notes:
     """An API whose operations note what they are given."""
     return Notes()
+
+
+@pytest.fixture
+async def orders(call: Calls) -> dict[str, Any]:
+    """A function that works."""
+    await create(call)
+    return await active(call)
+
+
+@pytest.fixture
+async def released(call: Calls) -> None:
+    """A function with a version and an alias."""
+    await create(call, Publish=True)
+    await call("CreateAlias", FunctionName="orders", Name="live", FunctionVersion="1")

@@ -74,3 +74,9 @@ async def refused(call: Calls, operation: str, **params: Any) -> tuple[str, str]
         await call(operation, **params)
     error = caught.value.response["Error"]
     return error["Code"], error["Message"]
+
+
+async def answered(call: Calls, operation: str, **params: Any) -> dict[str, Any]:
+    found = await call(operation, **params)
+    del found["ResponseMetadata"]
+    return found

@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 from streamfn.control.plane import Plane
 from streamfn.control.policies import FunctionPolicies
 from tests.control.calling import Calls
-from tests.control.function_calls import ARN, active, create, refused
+from tests.control.function_calls import ARN, answered, refused
 
 pytestmark = pytest.mark.anyio
 
@@ -22,26 +22,6 @@ NO_POLICY = ("ResourceNotFoundException", "No policy is associated with the give
 UNKNOWN = ("ResourceNotFoundException", f"Function not found: {ARN[:-6]}others")
 STALE = "The Revision Id provided does not match the latest Revision Id. Call the "
 REVISION = "00000000-0000-0000-0000-000000000000"
-
-
-async def answered(call: Calls, operation: str, **params: Any) -> dict[str, Any]:
-    found = await call(operation, **params)
-    del found["ResponseMetadata"]
-    return found
-
-
-@pytest.fixture
-async def orders(call: Calls) -> dict[str, Any]:
-    """A function that works."""
-    await create(call)
-    return await active(call)
-
-
-@pytest.fixture
-async def released(call: Calls) -> None:
-    """A function with a version and an alias."""
-    await create(call, Publish=True)
-    await call("CreateAlias", FunctionName="orders", Name="live", FunctionVersion="1")
 
 
 async def add(call: Calls, sid: str = "s3", **more: Any) -> dict[str, Any]:

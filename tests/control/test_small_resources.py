@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from streamfn.control.api import LambdaApi
-from streamfn.control.function_settings import FunctionSettings
-from streamfn.control.operations import Operating
 from streamfn.control.plane import Plane
 from streamfn.control.resources import Resources
 from tests.control.calling import Calls, MemoryResourceStore
-from tests.control.function_calls import ARN, active, create, refused
+from tests.control.function_calls import ARN, answered, refused
 
 pytestmark = pytest.mark.anyio
 
@@ -21,37 +16,6 @@ UUID = "0a0a0a0a-1111-2222-3333-444444444444"
 GONE = ("ResourceNotFoundException", "The resource you requested does not exist.")
 NOWHERE = ("ResourceNotFoundException", "Function does not exist")
 UNKNOWN = ("ResourceNotFoundException", f"Function not found: {ARN[:-6]}others")
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
-def call(operating: Operating, plane: Plane) -> Calls:
-    operations = {**operating.operations(), **FunctionSettings(plane).operations()}
-    return Calls(LambdaApi(operations, plane.identity))
-
-
-async def answered(call: Calls, operation: str, **params: Any) -> dict[str, Any]:
-    found = await call(operation, **params)
-    del found["ResponseMetadata"]
-    return found
-
-
-@pytest.fixture
-async def orders(call: Calls) -> dict[str, Any]:
-    """A function that works."""
-    await create(call)
-    return await active(call)
-
-
-@pytest.fixture
-async def released(call: Calls) -> None:
-    """A function with a version and an alias."""
-    await create(call, Publish=True)
-    await call("CreateAlias", FunctionName="orders", Name="live", FunctionVersion="1")
 
 
 async def again(plane: Plane, store: MemoryResourceStore) -> Resources:
