@@ -4,6 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 FAST := -n 4 -m "not integration and not bench"
+SERVERS := -m "integration and not bench"
 AWS := tests/aws tests/clients tests/servers/test_aws_servers.py
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-config \
 	--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" $(UPGRADE)
@@ -52,11 +53,11 @@ test-integration: test-aws test-kafka ## tests against real brokers
 
 # In several processes: most of these tests wait for a timeout or a lease. Each has servers of its own.
 test-aws: setup ## tests against servers that answer as AWS does
-	$(PYTEST) -n 4 -m integration $(AWS) $(ARGS)
+	$(PYTEST) -n 4 $(SERVERS) $(AWS) $(ARGS)
 
 # Two processes, each with a broker of its own: half of the time is waiting for timeouts and for brokers that went.
 test-kafka: setup ## tests against Apache Kafka, and of all services together
-	$(PYTEST) -n 2 --dist loadfile -m integration $(addprefix --ignore ,$(AWS)) $(ARGS)
+	$(PYTEST) -n 2 --dist loadfile $(SERVERS) $(addprefix --ignore ,$(AWS)) $(ARGS)
 
 # The oldest releases have no wheels for the newest Pythons: use 3.11 or 3.12 here. What is left out needs no
 # dependencies, is slow, or holds the words of the newest service model.

@@ -11,7 +11,7 @@ import asyncio
 import random
 from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
-from functools import partial
+from functools import cache, partial
 from ssl import SSLError
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
@@ -40,6 +40,7 @@ from botocore.exceptions import (
 )
 from botocore.exceptions import ConnectionError as BotocoreConnectionError
 from botocore.exceptions import SSLError as BotocoreSslError
+from botocore.loaders import Loader, create_loader
 
 from streamfn.errors import ConfigurationError
 from streamfn_aws.errors import ServiceError
@@ -216,6 +217,7 @@ async def _opened(connection: Connection, service: str) -> AsyncIterator[Api]:
 
 async def _session(connection: Connection, service: str) -> AioSession:
     session = AioSession(profile=connection.profile)
+    session.register_component("data_loader", _loader(session.get_config_variable("data_path")))
     await to_thread.run_sync(_load_models, session, service)
     # As on the wire: base64 goes into events as it came, and an instant is a number there.
     session.get_component("response_parser_factory").set_parser_defaults(
@@ -228,6 +230,13 @@ async def _session(connection: Connection, service: str) -> AioSession:
     if connection.role_arn is not None:
         await _take_on(session, connection)
     return session
+
+
+@cache
+def _loader(data_path: str | None) -> Loader:
+    """One for all sessions of the process: what it has read it keeps, and a model takes a tenth of a second."""
+    loader: Loader = create_loader(data_path)
+    return loader
 
 
 def _load_models(session: AioSession, service: str) -> None:

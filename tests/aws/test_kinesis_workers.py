@@ -17,10 +17,19 @@ pytestmark = [pytest.mark.integration, pytest.mark.anyio, pytest.mark.timeout(18
 KEYS = 50
 
 
-@pytest.mark.parametrize("consumer", [None, "workers"], ids=["polling", "fan-out"])
-async def test_a_worker_is_killed_in_the_middle(aws: Ministack, tmp_path: Path, consumer: str | None) -> None:
+@pytest.mark.parametrize(
+    ("consumer", "records"),
+    [
+        pytest.param(None, 20_000, id="polling"),
+        pytest.param("workers", 10_000, id="fan-out"),
+        pytest.param(None, 100_000, id="polling many", marks=pytest.mark.bench),
+        pytest.param("workers", 40_000, id="fan-out of many", marks=pytest.mark.bench),
+    ],
+)
+async def test_a_worker_is_killed_in_the_middle(
+    aws: Ministack, tmp_path: Path, consumer: str | None, records: int
+) -> None:
     """Nothing is lost, nothing overtakes, and little comes twice."""
-    records = 100_000 if consumer is None else 40_000
     options = {
         "endpoint_url": aws.endpoint,
         "region": aws.region,

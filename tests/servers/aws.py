@@ -12,6 +12,7 @@ or gives the reason why there is none.
 from __future__ import annotations
 
 import contextlib
+import functools
 import shutil
 import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -111,10 +112,9 @@ def run_ministack() -> Iterator[Ministack]:
 async def client(service: str, endpoint: str, **settings: Any) -> AsyncIterator[Any]:
     """A raw aiobotocore client for one endpoint, with credentials of ours whatever the environment says."""
     from aiobotocore.config import AioConfig
-    from aiobotocore.session import get_session
 
     config = AioConfig(connect_timeout=5, read_timeout=30, **settings)
-    made = get_session().create_client(
+    made = _session().create_client(
         service,
         region_name=REGION,
         endpoint_url=endpoint,
@@ -124,6 +124,14 @@ async def client(service: str, endpoint: str, **settings: Any) -> AsyncIterator[
     )
     async with made as opened:
         yield opened
+
+
+@functools.cache
+def _session() -> Any:
+    """One for all tests, for it reads the descriptions of the services."""
+    from aiobotocore.session import get_session
+
+    return get_session()
 
 
 def unique(prefix: str = "t") -> str:

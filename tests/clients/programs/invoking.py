@@ -88,6 +88,9 @@ def check_an_exit() -> None:
 
 
 def check_an_answer_above_the_limit() -> None:
+    # With 128 MB it has a fourteenth of a processor: time enough for 7 MB, and not more than a second's worth.
+    api.update_function_configuration(FunctionName=name(), Timeout=60)
+    api.get_waiter("function_updated_v2").wait(FunctionName=name())
     said, answer = invoked({"do": "large", "size": 7_000_000})
     assert said["FunctionError"] == "Unhandled"
     assert answer["errorType"] == "Function.ResponseSizeTooLarge", answer
