@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 _LARGE: Final = 1 << 20
 """Bytes of a body from which it is read beside the loop: zip files in JSON take their time."""
+_REMEMBERED: Final = 256
+"""Heads of requests that are known at a time."""
+_MEMORABLE: Final = 1024
+"""Characters of what is remembered of one."""
 
 
 class _Endpoint:
@@ -37,9 +41,14 @@ class _Endpoint:
         self._parser = RequestParser(model)
         self._constraints = Constraints(model)
         self._renderer = ResponseRenderer(model)
+        self._blob = self._parser.blob
+        self._known: dict[tuple[str | bool | None, ...], Params] = {}
+        """What heads of requests say, where the body says nothing but itself: invocations are alike."""
 
     async def answer(self, route: Route, request: HttpRequest) -> HttpResponse:
-        if len(request.body) < _LARGE or self._model.input.payload:
+        if self._blob is not None:
+            params = self._with_blob(self._blob, route, request)
+        elif len(request.body) < _LARGE:
             params = self._params(route, request)
         else:
             params = await anyio.to_thread.run_sync(self._params, route, request)
@@ -49,6 +58,19 @@ class _Endpoint:
         params = self._parser.parse(route.values, route.query, request.headers, request.body)
         self._constraints.check(params)
         return params
+
+    def _with_blob(self, blob: str, route: Route, request: HttpRequest) -> Params:
+        texts = map(request.headers.get, self._parser.headers)
+        key = (request.path, request.query, not request.body, *texts)
+        params = self._known.get(key)
+        if params is None:
+            params = self._params(route, request)
+            if sum(len(text) for text in key if isinstance(text, str)) <= _MEMORABLE:
+                if len(self._known) == _REMEMBERED:
+                    self._known.clear()
+                self._known[key] = {name: value for name, value in params.items() if name != blob}
+            return params
+        return {**params, blob: request.body} if request.body else params
 
 
 class LambdaApi:

@@ -39,6 +39,10 @@ class RequestParser:
         self._query = [member for member in members.values() if member.location == "querystring"]
         self._headers = [member for member in members.values() if member.location == "header"]
         self._payload = members[operation.input.payload] if operation.input.payload else None
+        self.headers = tuple(member.wire_name for member in self._headers)
+        """The headers that it reads."""
+        self.blob = self._payload.name if self._payload and self._payload.shape.kind == "blob" else None
+        """The member that is the body as it came, where one is: the body says nothing of the others."""
         self._body = {
             member.wire_name: member
             for member in members.values()

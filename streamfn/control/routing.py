@@ -17,6 +17,10 @@ Query = list[tuple[str, str]]
 
 MOST_FIELDS: Final = 1000
 """Fields of a query. More is no request of an SDK."""
+_REMEMBERED: Final = 256
+"""Routes that are known at a time."""
+_MEMORABLE: Final = 512
+"""Characters of a path and a query up to which their route is remembered."""
 
 
 class Route(NamedTuple):
@@ -45,6 +49,7 @@ class Router:
 
     def __init__(self, operations: Iterable[OperationModel]) -> None:
         self._root = _Node()
+        self._known: dict[tuple[str, str, str], Route] = {}
         for operation in operations:
             path, _, query = operation.path.partition("?")
             node = self._root
@@ -64,6 +69,17 @@ class Router:
         The path is split before percent signs are read: a name may hold slashes. One slash at the end says
         nothing. Raises ApiError: UnknownOperationException, SerializationException for a query of thousands.
         """
+        key = (method, path, query)
+        route = self._known.get(key)
+        if route is None:
+            route = self._found(method, path, query)
+            if len(path) + len(query) <= _MEMORABLE:
+                if len(self._known) == _REMEMBERED:
+                    self._known.clear()
+                self._known[key] = route
+        return route
+
+    def _found(self, method: str, path: str, query: str) -> Route:
         node = self._root
         values = []
         for segment in _segments(path):

@@ -245,6 +245,29 @@ async def test_a_wrong_query_is_refused(notes: Notes, path: str, query: str, mes
     assert (response.status, json.loads(response.body)["message"]) == (400, message)
 
 
+async def test_what_is_known_of_a_request_is_said_of_no_other(notes: Notes) -> None:
+    """Heads of invocations are remembered: whatever order they come in, each is read as if it were alone."""
+    asked: list[tuple[str, dict[str, Any]]] = []
+    for number in (*range(300), *range(300)):  # more than are remembered
+        name, some = f"f{number}", {"Payload": b"%d" % number}
+        asked += [
+            ("Invoke", {"FunctionName": name, **some}),
+            ("Invoke", {"FunctionName": name}),
+            ("Invoke", {"FunctionName": name, "InvocationType": "Event", **some}),
+            ("Invoke", {"FunctionName": name, "Qualifier": "1", **some}),
+            ("InvokeAsync", {"FunctionName": name, "InvokeArgs": b"%d" % number}),
+            ("GetFunction", {"FunctionName": name}),
+        ]
+    for operation, params in asked:
+        await notes.calls(operation, **params)
+    assert notes.given == asked
+    for _ in range(2):
+        with pytest.raises(ClientError, match="'invocationType' failed to satisfy constraint"):
+            await notes.calls("Invoke", FunctionName="f1", InvocationType="Later")
+        with pytest.raises(ClientError, match="'invokeArgs' failed to satisfy constraint"):
+            await notes.calls("InvokeAsync", FunctionName="f1")
+
+
 async def test_a_large_package_arrives_whole(notes: Notes) -> None:
     package = bytes(range(256)) * 8192
     await notes.calls("UpdateFunctionCode", FunctionName="f", ZipFile=package)

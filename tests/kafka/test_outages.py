@@ -295,7 +295,11 @@ async def test_the_broker_goes_and_comes_back_under_load(cluster: Cluster, tmp_p
 
         # A broker that was killed first recovers its logs and loads its offsets, and a commit that it lost is
         # made again after its own timeout.
-        await cluster.until(all_committed, 3 * PATIENCE)
+        try:
+            await cluster.until(all_committed, 3 * PATIENCE)
+        except AssertionError as error:
+            committed = await cluster.committed(topic, f"{topic}.m")
+            raise AssertionError(f"{error}: {committed}\n{group.logs()}") from None
         await group.end()
 
 

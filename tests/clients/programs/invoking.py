@@ -88,7 +88,7 @@ def check_an_exit() -> None:
 
 
 def check_an_answer_above_the_limit() -> None:
-    # With 128 MB it has a fourteenth of a processor: time enough for 7 MB, and not more than a second's worth.
+    # With 128 MB it has a fourteenth of a processor, and 7 MB are more than a second of work for that.
     api.update_function_configuration(FunctionName=name(), Timeout=60)
     api.get_waiter("function_updated_v2").wait(FunctionName=name())
     said, answer = invoked({"do": "large", "size": 7_000_000})
