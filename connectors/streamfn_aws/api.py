@@ -234,7 +234,7 @@ async def _session(connection: Connection, service: str) -> AioSession:
 
 @cache
 def _loader(data_path: str | None) -> Loader:
-    """One for all sessions of the process: it keeps what it has read, and a model takes a tenth of a second."""
+    """One for all sessions of the process: it keeps what it reads, and a model takes a tenth of a second."""
     loader: Loader = create_loader(data_path)
     return loader
 

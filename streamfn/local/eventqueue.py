@@ -16,7 +16,7 @@ import orjson
 from streamfn.core.events import FRESH, EventRecord, History
 from streamfn.core.outcomes import Cause, Failed
 from streamfn.leasing import is_dead_here
-from streamfn.local.messages import Receipt, changed, first_number, refresh
+from streamfn.local.messages import Receipt, changed, grown, refresh
 from streamfn.local.schema import pack_headers, unpack_headers, unpack_text
 
 if TYPE_CHECKING:
@@ -39,14 +39,13 @@ _COLUMNS: Final = "id, receive_count, message_id, sent_at, key, headers, value, 
 def put(transaction: Transaction, queue: Queue, events: Sequence[Event], now: float) -> None:
     """Appends events. Raises OSError(ENOENT) where the queue was deleted."""
     connection = transaction.connection
-    first = first_number(transaction, queue, len(events))
+    first = grown(transaction, queue, len(events))
     for start in range(0, len(events), _AT_ONCE):
         some = events[start : start + _AT_ONCE]
         values: list[Any] = [queue.id, now, first + start]
         for request_id, payload, headers in some:
             values += (request_id, pack_headers(headers) if headers else None, payload)
         connection.execute(_insertion(len(some)), values)
-    changed(transaction, queue, len(events))
 
 
 @cache

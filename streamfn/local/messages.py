@@ -108,7 +108,7 @@ Row = tuple[float, str, float, bytes | None, str | None, str | None, bytes | Non
 def append(transaction: Transaction, queue: Queue, rows: Sequence[Row]) -> None:
     """Appends rows as they are. Raises OSError(ENOENT) where the queue was deleted."""
     connection, fifo = transaction.connection, queue.fifo
-    first = first_number(transaction, queue, len(rows))
+    first = grown(transaction, queue, len(rows))
     connection.executemany(
         "INSERT INTO messages "
         "(id, queue, fifo, visible_at, message_id, sent_at, key, deduplication_id, source, "
@@ -120,19 +120,20 @@ def append(transaction: Transaction, queue: Queue, rows: Sequence[Row]) -> None:
             "INSERT OR IGNORE INTO message_groups VALUES (?, ?, ?)",
             [(queue.id, row[3], row[0]) for row in rows],
         )
-    changed(transaction, queue, len(rows))
 
 
-def first_number(transaction: Transaction, queue: Queue, count: int) -> int:
-    """The first of so many row numbers that are taken for new messages. Raises OSError(ENOENT) where the
-    queue was deleted.
+def grown(transaction: Transaction, queue: Queue, count: int) -> int:
+    """The first of so many row numbers that are taken for new messages, which who waits for the queue is told
+    of. Raises OSError(ENOENT) where the queue was deleted.
     """
     row = transaction.connection.execute(
-        "UPDATE queues SET next = next + ?1 WHERE id = ?2 AND name = ?3 RETURNING next - ?1",
-        (count, queue.id, queue.name),
+        "UPDATE queues SET next = next + ?1, messages = messages + ?1, changed = ?2 "
+        "WHERE id = ?3 AND name = ?4 RETURNING next - ?1",
+        (count, transaction.stamp, queue.id, queue.name),
     ).fetchone()
     if row is None:
         raise OSError(errno.ENOENT, f"local:queue/{queue.name} was deleted")
+    transaction.changes[queue_channel(queue.id)] = transaction.stamp
     return queue.id * PER_PARENT + int(row[0])
 
 

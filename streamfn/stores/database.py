@@ -270,6 +270,9 @@ class Database:
         finally:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
+        # SQLite's own waiting backs off to 100 ms and starves beside a busy process; so `_begin` asks often,
+        # and behind it nothing has to wait.
+        connection.execute("PRAGMA busy_timeout = 0")
 
     def _refuse_others(self, connection: sqlite3.Connection, known: int) -> None:
         if known > len(self._scripts):
@@ -308,8 +311,11 @@ class Database:
                 raise _closed(self.path)
             self._begin(connection, durable=any(job.durable for job in jobs))
             try:
-                for job in jobs:
-                    self._run_write(connection, job)
+                if len(jobs) == 1:
+                    self._run_alone(connection, jobs[0])
+                else:
+                    for job in jobs:
+                        self._run_among(connection, job)
                 connection.execute("COMMIT")
             finally:
                 if connection.in_transaction:
@@ -324,23 +330,23 @@ class Database:
         if durable is not self._full:
             connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             self._full = durable
-        # SQLite's own waiting backs off to 100 ms and starves beside a busy process; so ask often.
-        connection.execute("PRAGMA busy_timeout = 0")
         tries = int(_PATIENCE * 1000)
-        try:
-            while True:
-                try:
-                    connection.execute("BEGIN IMMEDIATE")
-                    return
-                except sqlite3.OperationalError as error:
-                    tries -= 1
-                    if _code(error) != sqlite3.SQLITE_BUSY or tries <= 0:
-                        raise
-                    self._pause.wait(0.001)
-        finally:
-            connection.execute(f"PRAGMA busy_timeout = {int(_PATIENCE * 1000)}")
+        while True:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                tries -= 1
+                if _code(error) != sqlite3.SQLITE_BUSY or tries <= 0:
+                    raise
+                self._pause.wait(0.001)
 
-    def _run_write(self, connection: sqlite3.Connection, job: _Job[Any]) -> None:
+    def _run_alone(self, connection: sqlite3.Connection, job: _Job[Any]) -> None:
+        transaction = Transaction(connection)
+        job.result = job.work(transaction)
+        job.changes = transaction.changes
+
+    def _run_among(self, connection: sqlite3.Connection, job: _Job[Any]) -> None:
         transaction = Transaction(connection)
         connection.execute("SAVEPOINT job")
         try:
