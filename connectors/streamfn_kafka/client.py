@@ -41,6 +41,8 @@ from aiokafka.protocol.group import (  # type: ignore[import-untyped]
     SyncGroupRequest,
 )
 
+from streamfn_kafka.contact import started
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping
 
@@ -109,7 +111,7 @@ class GroupClient:
 
         Raises KafkaError, UnknownTopicOrPartitionError where there is no such topic.
         """
-        await self._consumer.start()
+        await started(self._consumer.start())
         try:
             async with asyncio.timeout(_TOPIC):
                 await self._client._wait_on_metadata(self._topic)

@@ -6,10 +6,11 @@ import logging
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import structlog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
 _PATIENCE = 1.0
 """Seconds of failures before a broker counts as away: a leader that moves is no outage."""
@@ -18,6 +19,37 @@ _GROUP = "group"
 
 _RATION = 60.0
 """Seconds in which the client may say the same thing once."""
+
+_MOMENT = 1.0
+"""Seconds that a start which is broken off may take to come to its end."""
+
+
+async def started(start: Coroutine[Any, Any, None]) -> None:
+    """Starts a client of aiokafka. Cancelled, it takes up to a second more.
+
+    aiokafka closes the connection by which it first asks for the cluster when that fails, and not when it is
+    cancelled meanwhile. So it is let go on for a moment, and its caller stops it after that.
+    """
+    ended = anyio.Event()
+    shield = anyio.CancelScope(shield=True)
+    failures: list[Exception] = []
+
+    async def run() -> None:
+        with shield:
+            try:
+                await start
+            except Exception as error:  # noqa: BLE001 - raised again below, and not in a group
+                failures.append(error)
+        ended.set()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run)
+        try:
+            await ended.wait()
+        finally:
+            shield.deadline = anyio.current_time() + _MOMENT
+    if failures:
+        raise failures[0]
 
 
 class Contact:

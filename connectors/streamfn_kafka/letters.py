@@ -16,6 +16,7 @@ from anyio import to_thread
 
 from streamfn.core.letters import Stored
 from streamfn.errors import ConfigurationError, SourceError
+from streamfn_kafka.contact import started
 from streamfn_kafka.options import Connection, ConnectionOptions, parsed_uri, topic_name
 from streamfn_kafka.reader import TopicReader
 
@@ -121,7 +122,7 @@ class KafkaLetters:
         wanted = {TopicPartition(self.topic, number): RecordsToDelete(end) for number, end in ends.items()}
         try:
             async with asyncio.timeout(_PURGE):
-                await admin.start()
+                await started(admin.start())
                 await admin.delete_records(wanted)
         finally:
             await admin.close()

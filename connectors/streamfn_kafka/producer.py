@@ -12,6 +12,7 @@ from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError  # type: ig
 from aiokafka.partitioner import DefaultPartitioner  # type: ignore[import-untyped]
 
 from streamfn.ports import Message, SendFailure
+from streamfn_kafka.contact import started
 
 if TYPE_CHECKING:
     import asyncio
@@ -49,7 +50,7 @@ class Producer:
 
     async def start(self) -> None:
         """Connects. Raises KafkaError, and has then to be stopped too."""
-        await self._producer.start()
+        await started(self._producer.start())
 
     async def stop(self) -> None:
         """Ends within a few seconds; what was not sent by then is not."""

@@ -11,7 +11,7 @@ from aiokafka.errors import KafkaError, for_code  # type: ignore[import-untyped]
 from anyio import to_thread
 
 from streamfn.errors import ConfigurationError, SourceError
-from streamfn_kafka.contact import ration_client_logs
+from streamfn_kafka.contact import ration_client_logs, started
 
 if TYPE_CHECKING:
     from streamfn_kafka.options import Connection
@@ -28,7 +28,7 @@ async def check_topic(connection: Connection, topic: str, name: str, role: str) 
     try:
         async with asyncio.timeout(2 * _PATIENCE):
             try:
-                await admin.start()
+                await started(admin.start())
             except (KafkaError, OSError) as error:
                 raise SourceError(f"{name}: {await explain(connection, error)}") from error
             try:

@@ -11,7 +11,7 @@ from aiokafka.errors import ConsumerStoppedError, KafkaError  # type: ignore[imp
 from anyio import to_thread
 
 from streamfn.errors import ConfigurationError, SourceError
-from streamfn_kafka.contact import ration_client_logs
+from streamfn_kafka.contact import ration_client_logs, started
 from streamfn_kafka.reaching import check_topic, explain
 from streamfn_kafka.records import FetchedRecord
 
@@ -51,7 +51,7 @@ class TopicReader:
         self._consumer = AIOKafkaConsumer(self._topic, auto_offset_reset="earliest", **options)
         try:
             async with asyncio.timeout(_SILENCE):
-                await self._consumer.start()
+                await started(self._consumer.start())
         except TimeoutError as error:
             raise self._silent() from error
         except KafkaError as error:
