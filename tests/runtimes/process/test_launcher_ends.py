@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -12,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from streamfn.runtimes.process.launcher import _FOLDER, _PROGRAM
 from streamfn.runtimes.process.sandbox import Module
 from tests.runtimes.process.launched import ROOT, WAYS, Bench, alive, family, launched, reachable
 from tests.waiting import until
@@ -44,6 +47,21 @@ async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 def _below(bench: Bench) -> set[int]:
     assert bench.launcher._program is not None
     return family(bench.launcher._program.pid) - {bench.launcher._program.pid}
+
+
+def test_a_launcher_whose_streamfn_was_killed_before_it_was_up_ends_without_a_word():
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.close()
+    allowed = json.dumps({"namespaces": False, "users": False, "cgroups": False})
+    with theirs:
+        ended = subprocess.run(
+            [sys.executable, "-s", "-c", _PROGRAM, _FOLDER, str(theirs.fileno()), allowed],
+            pass_fds=[theirs.fileno()],
+            capture_output=True,
+            check=False,
+            timeout=10,
+        )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"", b"")
 
 
 async def test_daemons_end_with_the_runtime(bench: Bench):

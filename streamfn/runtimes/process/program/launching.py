@@ -50,7 +50,10 @@ class Launcher:
     def serve(self) -> Callable[[], None]:
         kernel.become_subreaper()
         wakeup = signals.children()
-        self._link.send(json.dumps(self._capabilities()).encode())
+        try:
+            self._link.send(json.dumps(self._capabilities()).encode())
+        except BrokenPipeError:
+            return _nothing  # streamfn was killed meanwhile
         poll = select.poll()
         poll.register(self._link, select.POLLIN)
         poll.register(wakeup, select.POLLIN)
