@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import signal
 import time
 from contextlib import asynccontextmanager, contextmanager
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import orjson
 
-from streamfn import plugins
+from streamfn import addressing, plugins
 from streamfn.cli import logs
 from streamfn.cli.dlq_options import DEFAULT_STORE
 from streamfn.cli.filter import text_of_pattern
@@ -65,11 +66,24 @@ def store_and_rest(places: Sequence[str]) -> tuple[str, list[str]]:
     return DEFAULT_STORE, list(places)
 
 
+def resolver(options: argparse.Namespace) -> Callable[[str], str]:
+    """What says which server stands behind an ARN: `--endpoints`, or the SDK alone.
+
+    Raises ConfigurationError for a file that is none.
+    """
+    if options.endpoints is None:
+        return str
+    from streamfn.config.endpoints import read_endpoints
+
+    endpoints = read_endpoints(Path(options.endpoints), os.environ)
+    return partial(addressing.resolve_destination, endpoints=endpoints)
+
+
 @asynccontextmanager
 async def opened(options: argparse.Namespace, store: str) -> AsyncIterator[Box]:
     """A store with the audit of the state directory. Raises ConfigurationError for one that cannot be."""
     folder = state_dir(options)
-    letters = plugins.letters(store, {"state_dir": folder})
+    letters = plugins.letters(resolver(options)(store), {"state_dir": folder})
     try:
         async with Audit.at(folder, clock) as audit:
             yield Box(letters, audit)

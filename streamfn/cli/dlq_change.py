@@ -19,6 +19,7 @@ from streamfn.cli.dlq import (
     command,
     dumps,
     opened,
+    resolver,
     selection,
     state_dir,
     stoppable,
@@ -47,7 +48,8 @@ def redrive(options: argparse.Namespace) -> int:
     store, ids = store_and_rest(options.places)
     chosen = selection(options, ids)
     order = Order(options.to, options.max_redrives, options.force, writable)
-    if order.uri is not None and order.uri.partition("?")[0] == store.partition("?")[0]:
+    resolve = resolver(options)
+    if order.uri is not None and resolve(order.uri).partition("?")[0] == resolve(store).partition("?")[0]:
         raise ConfigurationError(
             "letters would be redriven into their own store", field="--to", fix="say another place"
         )
@@ -64,7 +66,7 @@ def redrive(options: argparse.Namespace) -> int:
 
 
 async def _redrive(options: argparse.Namespace, store: str, chosen: Selection, order: Order) -> Report:
-    ends = Ends({"state_dir": state_dir(options)})
+    ends = Ends({"state_dir": state_dir(options)}, resolver(options))
     async with opened(options, store) as box:
         try:
             run = _run(options, "redrive", box)

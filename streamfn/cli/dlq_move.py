@@ -23,6 +23,7 @@ from streamfn.cli.dlq import (
     command,
     dumps,
     opened,
+    resolver,
     selection,
     state_dir,
     store_and_rest,
@@ -109,7 +110,7 @@ def load(options: argparse.Namespace) -> int:
 
 
 async def _load(options: argparse.Namespace, stream: Bytes) -> tuple[int, list[tuple[int, str]], str]:
-    destination = plugins.destination(options.store, {"state_dir": state_dir(options)})
+    destination = plugins.destination(resolver(options)(options.store), {"state_dir": state_dir(options)})
     number, problems = 0, list[tuple[int, str]]()
     lines = _messages(stream, problems)
     try:

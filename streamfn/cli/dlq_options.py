@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 DEFAULT_STORE: Final = "local:queue/dead-letters"
 _STORE: Final = (
-    "a URI, such as sqs://failed, kafka://host:9092/failed, s3://bucket/prefix, sequence:app.mapping "
+    "a URI or ARN, such as sqs://failed, kafka://host:9092/failed, s3://bucket/prefix, sequence:app.mapping "
     f"({DEFAULT_STORE})"
 )
 
@@ -76,6 +76,8 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     _json(audit, "print JSON, not a table")
     for action in (ls, show, stats, stores, purge, export, load, audit):
         _state_dir(action)
+    for action in (ls, show, stats, purge, export, load):
+        _endpoints(action)
 
 
 def _redrive(redrive: argparse.ArgumentParser) -> None:
@@ -99,6 +101,13 @@ def _redrive(redrive: argparse.ArgumentParser) -> None:
     _selection(redrive)
     _json(redrive, "print a summary as JSON")
     _state_dir(redrive)
+    _endpoints(redrive)
+
+
+def _endpoints(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--endpoints", metavar="FILE", help="which server stands behind which ARN, as the worker has it"
+    )
 
 
 def _action(

@@ -12,7 +12,7 @@ from streamfn.errors import ConfigurationError, SourceError
 from streamfn.letters.sending import Delivery, deliver
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from streamfn.ports import Destination, LetterFetcher, Message
 
@@ -21,10 +21,14 @@ _PATIENCE = 10.0
 
 
 class Ends:
-    """Destinations and fetchers of one run. One that cannot be reached is not tried again in it."""
+    """Destinations and fetchers of one run. One that cannot be reached is not tried again in it.
 
-    def __init__(self, options: Mapping[str, object]) -> None:
+    `resolve` says where a URI or an ARN leads.
+    """
+
+    def __init__(self, options: Mapping[str, object], resolve: Callable[[str], str] = str) -> None:
         self._options = options
+        self._resolve = resolve
         self._destinations: dict[str, Destination] = {}
         self._fetchers: dict[str, LetterFetcher] = {}
         self._lost: dict[str, str] = {}
@@ -51,7 +55,7 @@ class Ends:
         """The event, or why there is none."""
         try:
             if place not in self._fetchers:
-                self._fetchers[place] = plugins.fetcher(place, self._options)
+                self._fetchers[place] = plugins.fetcher(self._resolve(place), self._options)
             event = await self._fetchers[place].fetch(info)
         except ConfigurationError as error:
             return str(error)
@@ -68,7 +72,7 @@ class Ends:
 
     def _destination(self, uri: str) -> Destination:
         if uri not in self._destinations:
-            self._destinations[uri] = plugins.destination(uri, self._options)
+            self._destinations[uri] = plugins.destination(self._resolve(uri), self._options)
         return self._destinations[uri]
 
 

@@ -36,6 +36,27 @@ def test_some_go_elsewhere(put: Put, dlq: Streamfn, all_of: All) -> None:
     assert len(all_of(DEAD)) == 1
 
 
+def test_the_endpoint_map_says_where_arns_lead(project: Path, put: Put, dlq: Streamfn, all_of: All) -> None:
+    (project / "endpoints.yaml").write_text("- {service: '*', url: 'local:'}\n")
+    stream = b"arn:aws:kinesis:us-east-1:000000000000:stream/orders"
+    store = "arn:aws:sqs:us-east-1:000000000000:failed"
+    put(of_stream({"n": 1}).replace(b"local:orders", stream), of_queue("2"), uri="local:queue/failed")
+    where = ("--endpoints", "endpoints.yaml")
+    assert dlq("ls", store, *where).stdout.count("\n") == 3
+    assert dlq("redrive", store, *where, "--to", "local:queue/failed").returncode == 2  # its own store
+    done = dlq("redrive", store, *where)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [stored.body for stored in all_of("local:orders")] == [b'{"n":1}']
+    assert [stored.body for stored in all_of("local:queue/parcels")] == [b"2"]
+    put(of_queue("3"), uri="local:queue/failed")
+    assert dlq("export", store, "kept.jsonl", *where).returncode == 0
+    assert dlq("import", "kept.jsonl", store, *where).returncode == 0
+    assert dlq("stats", store, *where).stdout.startswith("2 dead letters")
+    assert dlq("purge", store, "--yes", *where).returncode == 0
+    assert all_of("local:queue/failed") == []
+    assert dlq("ls", "--endpoints", "none.yaml").returncode == 2
+
+
 def test_what_stays_is_told_and_the_exit_code_says_so(put: Put, dlq: Streamfn, all_of: All) -> None:
     put(b"plain", of_stream(headers=((REDRIVES, b"3"),)))
     first, second = ids(all_of)
