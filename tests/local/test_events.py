@@ -122,7 +122,7 @@ async def test_whatever_is_accepted_is_processed_or_in_its_destination(bench: Be
         assert last.wait(20) == 0, bench.errors.read_text()[-3000:]
     failures, successes, done = await bench.sent("failures"), await bench.sent("successes"), bench.done()
     accepted = bench.took("good", "flaky", "bad", "told")
-    assert len(accepted) > 2000
+    assert len(accepted) > 500
     assert bench.took("good", "flaky") <= done | set(failures)
     assert bench.took("bad") <= set(failures)
     assert bench.took("told") <= set(successes) | set(failures)
