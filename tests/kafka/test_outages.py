@@ -280,7 +280,9 @@ async def test_the_broker_goes_and_comes_back_under_load(cluster: Cluster, tmp_p
     topic = await cluster.topic(4)
     await fill(cluster, topic, records)
     options = {"batch_size": 500, "maximum_batching_window_in_seconds": 0}
-    async with workers(tmp_path, cluster, topic, **options) as group:
+    # What was done after the group had lost its member is committed by the next one, for which the group may
+    # wait as long as this.
+    async with workers(tmp_path, cluster, topic, "rebalance_timeout=10", **options) as group:
         group.start(seconds=0.02)
         for part, how in ((5, "stop"), (2, "kill")):
             await group.until_done(records // part)
