@@ -48,7 +48,7 @@ def test_sqs_is_measured(tmp_path: Path) -> None:
         assert scenarios[f"sqs-1-{transport}"]["ratio"] > 0
         # CPU that was used is part of the time that went by.
         assert scenarios[f"sqs-1-{transport}-cpu"]["figure"] > scenarios[f"sqs-1-{transport}"]["figure"] / 2
-    # In the second that a quick run takes, long polls go on; on a busy machine some of the hundred begin in it.
+    # In the second that a quick run takes, long polls go on; on a busy machine some of them begin in it.
     assert scenarios["sqs-idle-requests"]["figure"] <= 100
     assert len(scenarios["sqs-idle-cpu"]["values"]) == 1
 

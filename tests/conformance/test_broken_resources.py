@@ -29,7 +29,7 @@ class MemoryHarness(ResourceStoreHarness):
         return self._store
 
     async def fill(self) -> None:
-        self._store.full = True
+        self._store.fails = lambda changes: True
 
 
 class TestMemoryResourceStore(ResourceStoreSuite):
@@ -49,21 +49,22 @@ resources = MemoryResourceStore.resources
 @breaks(STORES, MemoryResourceStore, "write", "test_what_is_written_is_the_stores")
 async def write_keeps_what_is_the_callers(self: Any, changes: Any) -> None:
     for change in changes:
-        self._resources[change.kind, change.key] = change
+        self.kept[change.kind, change.key] = change
 
 
 @breaks(STORES, MemoryResourceStore, "write", "test_what_raised_was_not_done")
 async def write_does_a_part(self: Any, changes: Any) -> None:
-    full, self.full = self.full, False
+    fails, self.fails = self.fails, lambda changes: False
+    full = fails(changes)
     await write(self, changes[:1] if full else changes)
-    self.full = full
+    self.fails = fails
     if full:
         raise OSError("no room is left")
 
 
 @breaks(STORES, MemoryResourceStore, "write", "test_what_raised_was_not_done")
 async def write_says_nothing_of_a_full_disk(self: Any, changes: Any) -> None:
-    if not self.full:
+    if not self.fails(changes):
         await write(self, changes)
 
 
@@ -90,7 +91,7 @@ async def resources_by_key(self: Any) -> Any:
 
 @breaks(STORES, MemoryResourceStore, "resources", "test_kinds_are_apart")
 async def resources_by_key_alone(self: Any) -> Any:
-    return list({one.key: one for one in self._resources.values() if one.kind != "b"}.values())
+    return list({one.key: one for one in self.kept.values() if one.kind != "b"}.values())
 
 
 @breaks(STORES, MemoryResourceStore, "resources", "test_what_is_written_comes_back")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping
 from functools import cache
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -15,7 +15,6 @@ from botocore.parsers import create_parser
 from botocore.serialize import create_serializer
 
 from streamfn.control.messages import Handler, HttpRequest, HttpResponse
-from streamfn.ports.resources import Resource
 
 
 @cache
@@ -108,24 +107,3 @@ class _Raw:
 
     def close(self) -> None:
         pass
-
-
-class MemoryResourceStore:
-    """A ResourceStore for a test; `failing` has the next writes refused."""
-
-    def __init__(self) -> None:
-        self.kept: dict[tuple[str, str], Resource] = {}
-        self.failing: Callable[[Sequence[Resource]], bool] = lambda _: False
-
-    async def resources(self) -> Sequence[Resource]:
-        return list(self.kept.values())
-
-    async def write(self, changes: Sequence[Resource]) -> None:
-        if self.failing(changes):
-            raise OSError("the disk is full")
-        for change in changes:
-            key = (change.kind, change.key)
-            if change.document is None:
-                self.kept.pop(key, None)
-            else:
-                self.kept[key] = change

@@ -14,7 +14,8 @@ from streamfn.control.api import LambdaApi
 from streamfn.control.operations import Operating
 from streamfn.control.plane import Plane
 from streamfn.control.resources import Resources
-from tests.control.calling import Calls, MemoryResourceStore
+from streamfn.testing.resources import MemoryResourceStore
+from tests.control.calling import Calls
 from tests.control.function_calls import active, create
 from tests.control.noting import Notes
 

@@ -10,7 +10,8 @@ from botocore.exceptions import ClientError
 
 from streamfn.control.concurrency import FunctionConcurrency
 from streamfn.control.plane import Plane
-from tests.control.calling import Calls, MemoryResourceStore
+from streamfn.testing.resources import MemoryResourceStore
+from tests.control.calling import Calls
 from tests.control.functions import created
 from tests.waiting import until
 
@@ -61,10 +62,10 @@ async def test_places_are_reserved_and_given_back(
         "Specified ReservedConcurrentExecutions for function decreases account's "
         "UnreservedConcurrentExecution below its minimum value of [100].",
     )
-    store.failing = lambda _: True
+    store.fails = lambda _: True
     code, _ = await refused(call, "PutFunctionConcurrency", ReservedConcurrentExecutions=5)
     assert (code, await reserved(call)) == ("ServiceException", 900)
-    store.failing = lambda _: False
+    store.fails = lambda _: False
     await call("DeleteFunctionConcurrency", FunctionName="echo")
     assert await reserved(call) is None
     assert ("reserved", "echo") not in store.kept

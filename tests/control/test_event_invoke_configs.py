@@ -9,7 +9,8 @@ from botocore.exceptions import ClientError
 
 from streamfn.control.event_invoke_configs import EventInvokeConfigs
 from streamfn.control.plane import Plane
-from tests.control.calling import Calls, MemoryResourceStore
+from streamfn.testing.resources import MemoryResourceStore
+from tests.control.calling import Calls
 from tests.control.functions import created
 
 pytestmark = pytest.mark.anyio
@@ -104,10 +105,10 @@ async def test_each_version_and_alias_has_its_own_and_they_are_listed(call: Call
 async def test_it_is_durable_or_refused(call: Calls, plane: Plane, store: MemoryResourceStore) -> None:
     await created(call)
     await do(call, "Put", MaximumRetryAttempts=1)
-    store.failing = lambda _: True
+    store.fails = lambda _: True
     code, _ = await refused(call, "Put", MaximumRetryAttempts=0)
     assert code == "ServiceException"
-    store.failing = lambda _: False
+    store.fails = lambda _: False
     assert (await do(call, "Get"))["MaximumRetryAttempts"] == 1
     assert plane.app.event_plan_of("echo").delivery.maximum_retry_attempts == 1
     await plane.app.remove_event_invoke_config("echo")

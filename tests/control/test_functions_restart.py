@@ -24,7 +24,8 @@ from streamfn.control.resources import Resources
 from streamfn.errors import ConfigurationError, StreamfnError
 from streamfn.ports.resources import Resource, ResourceStore
 from streamfn.stores.resources import SqliteResourceStore
-from tests.control.calling import Calls, MemoryResourceStore
+from streamfn.testing.resources import MemoryResourceStore
+from tests.control.calling import Calls
 from tests.control.function_calls import ONE, ROLE, TWO, active, create, said, zipped
 from tests.waiting import until
 
@@ -232,10 +233,10 @@ async def test_what_the_app_deploys_is_shown_and_published(tmp_path: Path) -> No
 async def test_what_cannot_be_stored_has_not_happened(tmp_path: Path) -> None:
     store = MemoryResourceStore()
     async with daemon(tmp_path, store) as (plane, call):
-        store.failing = lambda changes: True
+        store.fails = lambda changes: True
         with pytest.raises(ClientError):
             await create(call)
-        store.failing = lambda changes: False
+        store.fails = lambda changes: False
         assert (await call("ListFunctions"))["Functions"] == []
         assert plane.app.functions == {}
         await create(call)
@@ -252,15 +253,15 @@ async def test_a_disk_that_is_full_for_a_while_ends_nothing(tmp_path: Path) -> N
             refused.append(changes)
             return len(refused) == 1
 
-        store.failing = is_full
+        store.fails = is_full
         assert (await active(call))["State"] == "Active"
         assert len(refused) == 2
-        store.failing = lambda changes: changes[0].document is None
+        store.fails = lambda changes: changes[0].document is None
         await call("DeleteFunction", FunctionName="orders")
         assert (await call("ListFunctions"))["Functions"] == []
         with pytest.raises(ClientError, match="currently in the following state: Deleting"):
             await create(call)
-    store.failing = lambda changes: False
+    store.fails = lambda changes: False
     async with daemon(tmp_path, store) as (plane, call):
         assert plane.resources.all("function") == {}
         await create(call)

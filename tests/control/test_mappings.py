@@ -219,16 +219,16 @@ async def test_of_many_that_make_the_same_mapping_one_does(daemon: Daemon) -> No
 
 
 async def test_a_full_disk_makes_nothing(daemon: Daemon) -> None:
-    daemon.store.full = True
+    daemon.store.fails = lambda changes: True
     assert (await refused(daemon.create()))[:2] == ("ServiceException", 500)
     assert (await daemon.call("ListEventSourceMappings"))["EventSourceMappings"] == []
-    daemon.store.full = False
+    daemon.store.fails = lambda changes: False
     uuid = await daemon.made()
-    daemon.store.full = True
+    daemon.store.fails = lambda changes: True
     for change in ("UpdateEventSourceMapping", "DeleteEventSourceMapping"):
         assert (await refused(daemon.call(change, UUID=uuid)))[:2] == ("ServiceException", 500)
     assert await daemon.state(uuid) == "Enabled"
-    daemon.store.full = False
+    daemon.store.fails = lambda changes: False
     await daemon.call("DeleteEventSourceMapping", UUID=uuid)
     await daemon.reaches(uuid, "gone")
 

@@ -6,7 +6,8 @@ import pytest
 
 from streamfn.control.plane import Plane
 from streamfn.control.resources import Resources
-from tests.control.calling import Calls, MemoryResourceStore
+from streamfn.testing.resources import MemoryResourceStore
+from tests.control.calling import Calls
 from tests.control.function_calls import ARN, answered, refused
 
 pytestmark = pytest.mark.anyio
