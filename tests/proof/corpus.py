@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from operator import gt
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -96,6 +98,7 @@ class Traces:
         launchers = corpus.launchers._launchers.values()
         self._launchers = [one for one in launchers if one._program is not None]
         self._programs = [psutil.Process(one._program.pid) for one in self._launchers if one._program]
+        gc.collect()  # What earlier tests have left is not to hide what is left here.
         self._before = self._descriptors()
         self._zombies = _zombies()
 
@@ -111,7 +114,7 @@ class Traces:
             if self._corpus.mark in (process.info["cmdline"] or ())
         ]
         await until(lambda: _zombies() <= self._zombies)
-        await until(lambda: self._descriptors() == self._before)
+        await until(lambda: not any(map(gt, self._descriptors(), self._before)))
         folder = self._corpus.launchers._workspace.folder
         assert [path.name for path in folder.iterdir() if _is_scratch(path)] == []
         for launcher, program in zip(self._launchers, self._programs, strict=True):
