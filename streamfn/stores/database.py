@@ -327,12 +327,12 @@ class Database:
                 job.changes = {}
 
     def _begin(self, connection: sqlite3.Connection, *, durable: bool) -> None:
-        if durable is not self._full:
-            connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-            self._full = durable
         tries = int(_PATIENCE * 1000)
         while True:
             try:
+                if durable is not self._full:
+                    connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+                    self._full = durable
                 connection.execute("BEGIN IMMEDIATE")
                 return
             except sqlite3.OperationalError as error:
