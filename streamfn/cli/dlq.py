@@ -80,10 +80,15 @@ def resolver(options: argparse.Namespace) -> Callable[[str], str]:
 
 
 @asynccontextmanager
-async def opened(options: argparse.Namespace, store: str) -> AsyncIterator[Box]:
-    """A store with the audit of the state directory. Raises ConfigurationError for one that cannot be."""
+async def opened(
+    options: argparse.Namespace, store: str, resolve: Callable[[str], str] | None = None
+) -> AsyncIterator[Box]:
+    """A store with the audit of the state directory. Raises ConfigurationError for one that cannot be.
+
+    `resolve`: what `resolver` gives, where it is known already.
+    """
     folder = state_dir(options)
-    letters = plugins.letters(resolver(options)(store), {"state_dir": folder})
+    letters = plugins.letters((resolve or resolver(options))(store), {"state_dir": folder})
     try:
         async with Audit.at(folder, clock) as audit:
             yield Box(letters, audit)

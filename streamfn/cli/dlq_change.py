@@ -56,7 +56,7 @@ def redrive(options: argparse.Namespace) -> int:
     with ExitStack() as stack:
         if not options.dry_run:
             stack.enter_context(alone(state_dir(options)))
-        report = asyncio.run(_redrive(options, store, chosen, order))
+        report = asyncio.run(_redrive(options, store, chosen, order, resolve))
     if options.json:
         sys.stdout.write(dumps({"store": store.partition("?")[0], **report.document()}))
     else:
@@ -65,9 +65,15 @@ def redrive(options: argparse.Namespace) -> int:
     return CLEAN if report.is_clean else CUT_OFF
 
 
-async def _redrive(options: argparse.Namespace, store: str, chosen: Selection, order: Order) -> Report:
-    ends = Ends({"state_dir": state_dir(options)}, resolver(options))
-    async with opened(options, store) as box:
+async def _redrive(
+    options: argparse.Namespace,
+    store: str,
+    chosen: Selection,
+    order: Order,
+    resolve: Callable[[str], str],
+) -> Report:
+    ends = Ends({"state_dir": state_dir(options)}, resolve)
+    async with opened(options, store, resolve) as box:
         try:
             run = _run(options, "redrive", box)
             if run is not None and order.uri is not None:

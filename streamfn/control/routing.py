@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import parse_qsl, unquote
 
@@ -49,7 +50,7 @@ class Router:
 
     def __init__(self, operations: Iterable[OperationModel]) -> None:
         self._root = _Node()
-        self._known: dict[tuple[str, str, str], Route] = {}
+        self._known = lru_cache(_REMEMBERED)(self._found)
         for operation in operations:
             path, _, query = operation.path.partition("?")
             node = self._root
@@ -69,15 +70,8 @@ class Router:
         The path is split before percent signs are read: a name may hold slashes. One slash at the end says
         nothing. Raises ApiError: UnknownOperationException, SerializationException for a query of thousands.
         """
-        key = (method, path, query)
-        route = self._known.get(key)
-        if route is None:
-            route = self._found(method, path, query)
-            if len(path) + len(query) <= _MEMORABLE:
-                if len(self._known) == _REMEMBERED:
-                    self._known.clear()
-                self._known[key] = route
-        return route
+        find = self._known if len(path) + len(query) <= _MEMORABLE else self._found
+        return find(method, path, query)
 
     def _found(self, method: str, path: str, query: str) -> Route:
         node = self._root
