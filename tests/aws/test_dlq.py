@@ -366,7 +366,7 @@ async def test_killed_in_the_middle_nothing_is_lost(shop: Shop, queue: QueueLett
     values = [b"%d" % number for number in range(1200)]
     await queue.put([Message(of_stream(number)) for number in range(1200)])
     await shop.put("local:orders", Message(b"there before"))
-    store = f"{store_of(queue)}&visibility_timeout=2"
+    store = f"{store_of(queue)}&visibility_timeout=6"
 
     async def begun() -> bool:
         return len(await shop.kept("local:orders")) > 1
