@@ -231,6 +231,10 @@ class Database:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._writer = self._connect()
+            # SQLite's own waiting backs off to 100 ms and starves beside a busy process, and the change to a
+            # write-ahead log does not wait; so `_insist` asks often, and behind it nothing has to wait.
+            self._writer.execute("PRAGMA busy_timeout = 0")
+            self._insist(self._set_up, self._writer)
             self._prepare(self._writer)
             self._reader = self._connect()
             self._reader.execute("PRAGMA query_only = ON")
@@ -251,14 +255,15 @@ class Database:
         connection.execute(f"PRAGMA page_size = {_PAGE_SIZE}")
         return connection
 
-    def _prepare(self, connection: sqlite3.Connection) -> None:
+    def _set_up(self, connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
         # After a burst the log gives back what it took beyond four times its usual size.
         connection.execute(f"PRAGMA journal_size_limit = {4 * _CHECKPOINT_PAGES * _PAGE_SIZE}")
-        connection.execute("PRAGMA synchronous = FULL")
-        self._full = True
-        connection.execute("BEGIN IMMEDIATE")
+        self._sync(connection, True)
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        self._insist(self._begin, connection)
         try:
             known = connection.execute("PRAGMA user_version").fetchone()[0]
             self._refuse_others(connection, known)
@@ -270,9 +275,6 @@ class Database:
         finally:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
-        # SQLite's own waiting backs off to 100 ms and starves beside a busy process; so `_begin` asks often,
-        # and behind it nothing has to wait.
-        connection.execute("PRAGMA busy_timeout = 0")
 
     def _refuse_others(self, connection: sqlite3.Connection, known: int) -> None:
         if known > len(self._scripts):
@@ -309,7 +311,10 @@ class Database:
             connection = self._writer
             if connection is None:
                 raise _closed(self.path)
-            self._begin(connection, durable=any(job.durable for job in jobs))
+            durable = any(job.durable for job in jobs)
+            if durable is not self._full:
+                self._insist(self._sync, connection, durable)
+            self._insist(self._begin, connection)
             try:
                 if len(jobs) == 1:
                     self._run_alone(connection, jobs[0])
@@ -326,15 +331,19 @@ class Database:
                 job.error = job.error or error
                 job.changes = {}
 
-    def _begin(self, connection: sqlite3.Connection, *, durable: bool) -> None:
+    def _begin(self, connection: sqlite3.Connection) -> None:
+        connection.execute("BEGIN IMMEDIATE")
+
+    def _sync(self, connection: sqlite3.Connection, durable: bool) -> None:
+        connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+        self._full = durable
+
+    def _insist(self, ask: Callable[..., None], *words: object) -> None:
+        """Asks again while another process is in the way; what is asked for may be begun anew."""
         tries = int(_PATIENCE * 1000)
         while True:
             try:
-                if durable is not self._full:
-                    connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-                    self._full = durable
-                connection.execute("BEGIN IMMEDIATE")
-                return
+                return ask(*words)
             except sqlite3.OperationalError as error:
                 tries -= 1
                 if _code(error) != sqlite3.SQLITE_BUSY or tries <= 0:

@@ -246,6 +246,16 @@ async def test_a_file_that_another_process_locks_for_too_long_is_an_error(broker
     assert [message.value for message in await admin.peek(broker, "q")] == [b"2"]
 
 
+async def test_those_who_make_a_file_at_once_all_get_it(tmp_path):
+    for number in range(40):
+        users = [Database(tmp_path / str(number), ["CREATE TABLE note (text)"]) for _ in range(8)]
+        async with anyio.create_task_group() as group:
+            for user in users:
+                group.start_soon(user.open)
+        for user in users:
+            await user.close()
+
+
 async def test_a_file_that_was_closed_is_an_error(tmp_path):
     async with Broker(tmp_path / FILE, clock=clock) as broker:
         queue = await broker.queue("q")
