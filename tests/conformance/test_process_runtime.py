@@ -42,7 +42,7 @@ class ProcessHarness(RuntimeHarness):
         future = "from __future__ import annotations\n"
         (self.folder / "function.py").write_text(source.replace(future, future + before))
         runtime = f"python3.{sys.version_info.minor}"
-        deployment = Deployment("conformance", str(self.folder), runtime, "function.handler", timeout=1.0)
+        deployment = Deployment("conformance", str(self.folder), runtime, "function.handler", timeout=2.0)
         return ProcessRuntime(replace(deployment, **changed), self.launchers)
 
     def runtime(self) -> Runtime:
@@ -67,6 +67,7 @@ class ProcessHarness(RuntimeHarness):
 
 class TestProcess(RuntimeSuite):
     features = RuntimeFeatures(
+        timeout=2.0,
         ending=3.0,
         slow_init="it takes ten seconds on the wall, and has a test of its own",
         unusable="what cannot be run is a ConfigurationError at once",

@@ -420,7 +420,8 @@ async def test_thousands_of_mappings_are_listed_quickly(tmp_path: Path) -> None:
         took = time.process_time() - begun
         tasks.cancel_scope.cancel()
     assert (len({one["UUID"] for one in found}), pages) == (5_000, 50)
-    assert took < 0.2
+    # Some 0.05 on a quiet machine, and the benchmark holds it to 0.2 with HTTP; this is far from a square.
+    assert took < 1
     assert before == 0
 
 

@@ -37,6 +37,7 @@ class EmulatorHarness(RuntimeHarness):
 
 class TestEmulator(RuntimeSuite):
     features = RuntimeFeatures(
+        timeout=2.0,
         arns="it has an ARN of its own",
         traces="it keeps them to itself",
         logs="it prints them",
@@ -49,7 +50,7 @@ class TestEmulator(RuntimeSuite):
 
     @pytest.fixture
     def harness(self, program: Path) -> Iterator[RuntimeHarness]:
-        with Emulator(program, timeout=1) as emulator:
+        with Emulator(program, timeout=2) as emulator:
             yield EmulatorHarness(emulator)
 
 

@@ -98,7 +98,7 @@ async def test_a_commit_waits_for_the_broker_for_a_while(cluster: Cluster) -> No
                 with pytest.raises(SourceError, match="no commit within 1 s") as error:
                     await shard.commit(Checkpoint(-1, "lost in the dark"))
                 assert error.value.retryable
-            assert anyio.current_time() - began < 4
+            assert anyio.current_time() - began < 15
         await cluster.until(lambda: _committed(shard), PATIENCE)
         assert not reader.revoked
         await reader.give_back()
@@ -243,7 +243,7 @@ async def test_a_destination_says_when_the_broker_is_away_and_goes_on_when_it_is
             began = anyio.current_time()
             with pytest.raises(OSError, match=topic):
                 await destination.send(messages(5, 5))
-            assert anyio.current_time() - began < 8
+            assert anyio.current_time() - began < 20
     await cluster.until(lambda: _sent(destination, messages(1, 99)), PATIENCE)
     await destination.close()
     bodies = {message.body for message in await cluster.all_of(topic, 2)}
@@ -267,7 +267,7 @@ async def test_a_destination_does_not_wait_for_a_frozen_broker(cluster: Cluster)
         with pytest.raises(OSError, match=topic):
             await destination.send(messages(5))
         await destination.close()
-        assert anyio.current_time() - began < 10
+        assert anyio.current_time() - began < 20
     await destination.close()
     assert left_running() == set()
 

@@ -136,7 +136,7 @@ async def test_leaving_while_the_group_waits_for_another(cluster: Cluster) -> No
         async with hasty.shards(group):
             await first.told(Reason.REQUESTED)
             began = anyio.current_time()
-        assert anyio.current_time() - began < 6
+        assert anyio.current_time() - began < 12
         await first.give_back()
         first._leaves = False
         # Nobody is left to wait for: not for the twenty seconds of a session that has ended without a word.

@@ -233,7 +233,7 @@ def test_busy_makes_time_real() -> None:
         await asyncio.sleep(0.2)
         return asyncio.get_running_loop().time()
 
-    assert run(main, busy=lambda: time.monotonic() - began < 0.1) == pytest.approx(0.2, abs=0.05)
+    assert 0.19 < run(main, busy=lambda: time.monotonic() - began < 0.1) < 5
     assert 0.09 < time.monotonic() - began < 5
 
 

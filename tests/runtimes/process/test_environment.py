@@ -196,17 +196,17 @@ async def test_a_timeout_keeps_tmp_and_forgets_globals(made: Made) -> None:
                 time.sleep(60)
             return [calls, os.listdir("/tmp")]
     """
-    async with made.python(source, timeout=1) as environment:
+    async with made.python(source, timeout=2) as environment:
         began = time.monotonic()
         answer = await environment.invoke(made.request("hang"))
-        assert 1.0 <= time.monotonic() - began < 1.5
+        assert 2.0 <= time.monotonic() - began < 8
         assert said(answer) == {
             "errorType": "Sandbox.Timedout",
-            "errorMessage": "RequestId: id-1 Error: Task timed out after 1.00 seconds",
+            "errorMessage": "RequestId: id-1 Error: Task timed out after 2.00 seconds",
         }
         assert isinstance(answer.outcome, Failed)
         assert answer.outcome.cause is Cause.TIMEOUT
-        assert re.search(rb"Z id-1 Task timed out after 1.00 seconds\nEND RequestId: id-1\n", answer.log)
+        assert re.search(rb"Z id-1 Task timed out after 2.00 seconds\nEND RequestId: id-1\n", answer.log)
         assert answer.log.endswith(b"\tStatus: timeout\t\n")
         assert said(await environment.invoke(made.request("after"))) == [["after"], ["kept"]]
 
@@ -220,7 +220,7 @@ async def test_a_runtime_that_ignores_sigterm_is_killed(made: Made) -> None:
                 subprocess.Popen(["sleep", "60"], start_new_session=True)
                 time.sleep(60)
     """
-    async with made.python(source, timeout=0.5) as environment:
+    async with made.python(source, timeout=2) as environment:
         assert said(await environment.invoke(made.request(True)))["errorType"] == "Sandbox.Timedout"
         # The time of ending it is the next one's.
         assert (await environment.invoke(made.request(False))).payload == b"null"

@@ -181,7 +181,7 @@ async def test_without_namespaces_and_users_folders_are_where_they_are(tmp_path:
                 return [os.getcwd(), tempfile.gettempdir(), *(os.environ[name] for name in names)]
         """
         made.write("index.py", source)
-        runtime = made.runtime(layers=str(layer.parent), timeout=1)
+        runtime = made.runtime(layers=str(layer.parent), timeout=2)
         async with runtime.environment() as environment, runtime.environment() as other:
             code, tmp, task_root, tmpdir, address = said(await environment.invoke(made.request()))
             assert (code, task_root) == (str(made.folder), str(made.folder))
