@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from streamfn.core.records import Batch, Record
     from streamfn.engine.plan import MappingPlan
+    from streamfn.engine.pool import Pool
     from streamfn.ports import Telemetry
 
 
@@ -57,15 +58,23 @@ def stopped(
     return without_spent(decision, outcome, plan.delivery)
 
 
-def refusal(plan: MappingPlan, places: int, batch: Batch) -> Refused | None:
-    """Why an event is not delivered at all, however often it would be tried. `places`: the function's."""
+def refusal(plan: MappingPlan, pool: Pool, batch: Batch) -> Refused | None:
+    """Why an event is not delivered at all, however often it would be tried."""
     if not plan.delivery.asynchronous or plan.sequences is not None:
         return None
-    if places == 0:
+    if pool.switched_off:
         return Refused(Condition.ZERO_RESERVED_CONCURRENCY)
     if looping(batch, plan.function.arn):
         return Refused(Condition.RECURSIVE_INVOCATION)
     return None
+
+
+async def placed(plan: MappingPlan, pool: Pool, batch: Batch) -> Refused | None:
+    """Takes a place for a batch, waiting for its turn; or why it has none, however long it has waited."""
+    while True:
+        refused = refusal(plan, pool, batch)
+        if refused is not None or pool.try_acquire() or await pool.acquire(plan.name):
+            return refused
 
 
 def _trace(record: Record) -> Trace | None:

@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from typing import Any
 
-from streamfn.core.admission import CONCURRENCY_EXCEEDED
+from streamfn.core.admission import CONCURRENCY_EXCEEDED, RESERVED_EXCEEDED
 
 
 class Room:
@@ -38,7 +38,7 @@ class Room:
         return self.limit > 0 and any(other != owner for other in self._waiting)
 
     def wait(self, owner: str) -> asyncio.Future[bool]:
-        """Gets a place in the owner's turn: then it is True."""
+        """Gets a place in the owner's turn: then it is True. False: look again, here or elsewhere."""
         place: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(owner, deque()).append(place)
         self._notify()
@@ -60,8 +60,12 @@ class Room:
         self._notify()
 
     def resize(self, limit: int) -> None:
-        """Changes the number of places; those in use beyond it are given back as they end."""
+        """Changes the number of places; those in use beyond it are given back as they end. With 0, whoever
+        waits is told that there are none, and asks again.
+        """
         self.limit = limit
+        if not limit:
+            self._refuse()
         while self.in_use < self.limit and self._serve():
             self.in_use += 1
         self._notify()
@@ -93,6 +97,13 @@ class Room:
                 place.set_result(True)
                 return True
         return False
+
+    def _refuse(self) -> None:
+        for places in self._waiting.values():
+            for place in places:
+                if not place.done():
+                    place.set_result(False)
+        self._waiting.clear()
 
     def _last_turn(self, owner: str) -> int:
         return self._turns.get(owner, 0)
@@ -128,6 +139,11 @@ class Pool:
         return self.room.reason
 
     @property
+    def switched_off(self) -> bool:
+        """Whether none are reserved for the function. Others may have taken all that it shares, too."""
+        return not self.room.limit and self.room.reason == RESERVED_EXCEEDED
+
+    @property
     def free(self) -> int:
         """Places that nobody has and nobody waits for."""
         return self.room.free
@@ -147,15 +163,19 @@ class Pool:
         self.in_use += 1
         return True
 
-    async def acquire(self, owner: str = "") -> None:
-        """Takes a place, waiting for the owner's turn."""
+    async def acquire(self, owner: str = "") -> bool:
+        """Takes a place, waiting for the owner's turn. False: the last ones were taken away meanwhile, and
+        whoever waits for others asks again.
+        """
         while not self.try_acquire():
             place = self.room.wait(owner)
             self._waiting[place] = owner
             try:
                 if await place:
                     self.in_use += 1
-                    return
+                    return True
+                if not self.limit:
+                    return False
             except asyncio.CancelledError:
                 if _given(place):
                     self.room.release()
@@ -164,6 +184,7 @@ class Pool:
                 raise
             finally:
                 del self._waiting[place]
+        return True
 
     def release(self) -> None:
         """Gives a place back."""

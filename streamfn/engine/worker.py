@@ -23,7 +23,7 @@ from streamfn.core.outcomes import Cause, Failed, Outcome
 from streamfn.core.policies import Ordering
 from streamfn.core.records import Batch, Record
 from streamfn.engine.breaking import Breaker, Passage
-from streamfn.engine.chains import chain_of, looping, refusal, stopped
+from streamfn.engine.chains import chain_of, looping, placed, stopped
 from streamfn.engine.settling import Cumulative
 from streamfn.engine.signal import Signal
 from streamfn.errors import ShardClosed, ShardLost
@@ -387,12 +387,10 @@ class Worker:
     ) -> None:
         self.in_flight += len(taken)
         try:
-            refused = refusal(self._plan, self._pool.limit, taken)
+            refused = await placed(self._plan, self._pool, taken)
             if refused is not None:
                 await self._carry_out(lanes, taken, self._decide(taken, refused), self._context(taken))
                 return
-            if not self._pool.try_acquire():
-                await self._pool.acquire(self._plan.name)
             if passage is not None and not passage.is_open:  # It opened while a place was waited for.
                 self._pool.release()
                 lanes.retry(taken, (taken,), self._now(), 0.0)

@@ -66,6 +66,32 @@ async def test_who_stops_waiting_leaves_no_trace() -> None:
     assert (order, pool.in_use, pool.contended("c")) == (["b"], 0, False)
 
 
+@pytest.mark.parametrize("moved", [False, True])
+async def test_who_waits_is_told_when_there_are_no_places_any_more(moved: bool) -> None:
+    pool, told = Pool(room=Room(1)), list[bool]()
+
+    async def ask() -> None:
+        told.append(await pool.acquire("a"))
+
+    assert pool.try_acquire()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(ask)
+        await anyio.wait_all_tasks_blocked()
+        assert told == []
+        if moved:
+            pool.move(Room(0))
+        else:
+            pool.resize(0)
+        await anyio.wait_all_tasks_blocked()
+        assert (told, pool.in_use, pool.contended("b")) == ([False], 1, False)
+        # Who asks again waits until there are some.
+        tasks.start_soon(ask)
+        await anyio.wait_all_tasks_blocked()
+        assert told == [False]
+        pool.resize(2)
+    assert (told, pool.in_use) == ([False, True], 2)
+
+
 async def test_a_pool_without_places_is_not_contended() -> None:
     pool = Pool(0)
     with anyio.move_on_after(1):
@@ -103,7 +129,8 @@ def test_places_are_neither_lost_nor_given_twice(
         async def one(owner: str, seconds: float, patience: float | None) -> None:
             nonlocal running, most, done
             with anyio.move_on_after(patience):
-                await pool.acquire(owner)
+                while not await pool.acquire(owner):
+                    pass  # There were none: it waits until there are some again.
                 running += 1
                 most = max(most, running)
                 assert running == pool.in_use or running < pool.in_use
@@ -211,7 +238,8 @@ def test_moving_neither_loses_places_nor_those_who_wait(
         async def one(number: int, seconds: float, patience: float | None) -> None:
             nonlocal done
             with anyio.move_on_after(patience):
-                await pools[number].acquire(str(number))
+                while not await pools[number].acquire(str(number)):
+                    pass  # Moved to where there are none: it waits for the next move.
                 try:
                     await anyio.sleep(seconds)
                 finally:
