@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 from uuid import uuid4
 
+from streamfn.client_context import ClientContext, client_context_of
 from streamfn.core.deployments import LATEST
 from streamfn.core.lineage import Trace
 from streamfn.core.outcomes import Outcome
@@ -72,10 +73,15 @@ class Context:
     invocation has one.
     """
 
-    __slots__ = ("_request_id", "deadline", "function_version", "spec", "stuck", "trace")
+    __slots__ = ("_client", "_request_id", "deadline", "function_version", "spec", "stuck", "trace")
 
     def __init__(
-        self, spec: FunctionSpec, deadline: float, request_id: str = "", trace: Trace | None = None
+        self,
+        spec: FunctionSpec,
+        deadline: float,
+        request_id: str = "",
+        trace: Trace | None = None,
+        client_context: str = "",
     ) -> None:
         self.spec = spec
         self.deadline = deadline
@@ -87,6 +93,7 @@ class Context:
         self.function_version = LATEST
         """What runs; where the qualifier is an alias, the version that it stood for."""
         self._request_id = request_id
+        self._client: str | ClientContext | None = client_context
 
     @property
     def aws_request_id(self) -> str:
@@ -119,8 +126,11 @@ class Context:
         return None
 
     @property
-    def client_context(self) -> None:
-        return None
+    def client_context(self) -> ClientContext | None:
+        """What the caller of a synchronous invocation sent along. Raises ValueError for what is no JSON."""
+        if isinstance(self._client, str):
+            self._client = client_context_of(self._client)
+        return self._client
 
     def onward(self, now: float) -> Trace:
         """The trace that requests of this invocation carry. `now`, epoch seconds, is for a new one."""

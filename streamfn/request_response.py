@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from streamfn.engine.pool import Pool
     from streamfn.functions import Call, FunctionSpec
     from streamfn.ports import Clock
+    from streamfn.response_streams import PieceStream
 
 PAYLOAD_LIMIT: Final = 6 * 1024 * 1024
 """Bytes of a synchronous invocation's payload (Lambda quota: 6 MB)."""
@@ -40,7 +41,7 @@ class Response(NamedTuple):
     """What Invoke answers."""
 
     payload: bytes
-    """The function's result as JSON, or the error JSON."""
+    """The function's result as JSON, or the error JSON. A result that was streamed is not here."""
     function_error: str
     """`Unhandled` where the function failed; else empty."""
     executed_version: str
@@ -69,9 +70,16 @@ class RequestResponse:
         self._ids: list[str] = []
 
     async def __call__(
-        self, spec: FunctionSpec, payload: Any, trace: Trace | None, client_context: str = ""
+        self,
+        spec: FunctionSpec,
+        payload: Any,
+        trace: Trace | None,
+        client_context: str = "",
+        stream: PieceStream | None = None,
     ) -> Response:
-        """Raises TooManyRequests where no place is free, InvalidRequestContent, PayloadTooLarge, and
+        """`stream` takes the answer of a function that streams it. Functions of this process never do.
+
+        Raises TooManyRequests where no place is free, InvalidRequestContent, PayloadTooLarge, and
         OSError where no environment can be had.
         """
         data = payload_of(payload, PAYLOAD_LIMIT)
@@ -81,14 +89,16 @@ class RequestResponse:
         if not self._ids:
             self._ids = uuids(os.urandom(16 * _IDS))
         request_id = self._ids.pop()
+        if stream is not None:
+            stream.request_id = request_id
         stuck: asyncio.Future[Any] | None = None
         begun = asyncio.get_running_loop().time()
         try:
             if spec.deployment is None:
-                answer, version, stuck = await self._here(spec, data, request_id, trace)
+                answer, version, stuck = await self._here(spec, data, request_id, trace, client_context)
             else:
                 header = "" if trace is None else str(trace.invoked(spec.arn))
-                request = Request(request_id, data, spec.arn, header, client_context)
+                request = Request(request_id, data, spec.arn, header, client_context, stream)
                 answer, version = await self._invoke(spec, request)
             self._observe(spec, begun, answer.outcome)
         finally:
@@ -105,10 +115,11 @@ class RequestResponse:
                 return Response(answer.payload, "", version, request_id, answer.log)
 
     async def _here(
-        self, spec: FunctionSpec, payload: bytes, request_id: str, trace: Trace | None
+        self, spec: FunctionSpec, payload: bytes, request_id: str, trace: Trace | None, client_context: str
     ) -> tuple[Answer, str, asyncio.Future[Any] | None]:
         """A function of this process."""
-        context = Context(spec, asyncio.get_running_loop().time() + spec.timeout, request_id, trace)
+        deadline = asyncio.get_running_loop().time() + spec.timeout
+        context = Context(spec, deadline, request_id, trace, client_context)
         headers = () if trace is None else ((TRACE_HEADER, str(trace).encode()),)
         record = EventRecord(request_id, payload, self._clock(), headers)
         caller = CURRENT.get()

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
 from typing import Any, Final
 from zlib import crc32
 
@@ -40,8 +41,11 @@ def event(kind: str, content: Mapping[str, Any]) -> bytes:
     return message(headers, payload)
 
 
-async def events(stream: AsyncIterator[Mapping[str, Any]]) -> AsyncIterator[bytes]:
-    """The events of a result, encoded as they come: each one maps its kind to its members."""
-    async for each in stream:
-        for kind, content in each.items():
-            yield event(kind, content)
+async def events(stream: AsyncGenerator[Mapping[str, Any], None]) -> AsyncIterator[bytes]:
+    """The events of a result, encoded as they come: each one maps its kind to its members. Closing it closes
+    where they come from.
+    """
+    async with aclosing(stream):
+        async for each in stream:
+            for kind, content in each.items():
+                yield event(kind, content)

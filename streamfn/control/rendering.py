@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import orjson
 
+from streamfn.control.answers import request_id
 from streamfn.control.eventstream import CONTENT_TYPE, events
 from streamfn.control.messages import HttpResponse
 from streamfn.control.service import service_model
@@ -28,12 +28,6 @@ REQUEST_ID: Final = "$RequestId"
 _JSON: Final = "application/json"
 _RETRY_AFTER: Final = "retryAfterSeconds"
 _FIRST_SERVER_ERROR: Final = 500
-
-
-def request_id() -> str:
-    """One more id, in the form of a UUID."""
-    text = os.urandom(16).hex()
-    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-a{text[17:20]}-{text[20:]}"
 
 
 class ResponseRenderer:
@@ -68,11 +62,8 @@ class ResponseRenderer:
 def _with_payload(member: Member, status: int, headers: list[tuple[str, str]], value: Any) -> HttpResponse:
     if not member.shape.event_stream:
         return HttpResponse(status, [*headers, ("Content-Type", _JSON)], value or b"")
-    # As on AWS, what the stream carries is told by a header of its own, not by that of HTTP.
-    others = [each for each in headers if each[0] != "content-type"]
-    return HttpResponse(
-        status, [*others, ("Content-Type", CONTENT_TYPE)], b"" if value is None else events(value)
-    )
+    body = b"" if value is None else events(value)
+    return HttpResponse(status, [*headers, ("Content-Type", CONTENT_TYPE)], body)
 
 
 def refusal(error: ApiError) -> HttpResponse:

@@ -28,6 +28,8 @@ from streamfn.testing.memory.faults import Faults
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
+    from streamfn.ports import ResponseStream
+
 INIT_TIMEOUT: Final = 10.0
 PROVISIONED_INIT_TIMEOUT: Final = 130.0
 _LARGEST: Final = 6_291_556
@@ -69,7 +71,7 @@ class Invocation:
 
 
 Step: TypeAlias = "Callable[[Invocation], Awaitable[object]]"
-"""What a function does: waits, raises, or returns what becomes its answer (an `Outcome`: as it is)."""
+"""What a function does: waits, raises, or returns its answer (an `Outcome`, or bytes, as they are)."""
 
 
 def returns(value: object = None) -> Step:
@@ -130,6 +132,23 @@ def crashes(how: str = "exit status 1") -> Step:
 
     async def step(invocation: Invocation) -> object:
         raise Crashed(how)
+
+    return step
+
+
+def streams(*pieces: bytes, content_type: str = "text/plain", then: Step | None = None) -> Step:
+    """Writes its answer piece by piece, and goes on as told; what comes of that is no more of the answer."""
+
+    async def step(invocation: Invocation) -> object:
+        stream = None if invocation.request is None else invocation.request.stream
+        if stream is not None:
+            stream.begin(content_type)
+            for piece in pieces:
+                if not stream.write(piece):
+                    await _read(stream)
+        if then is not None:
+            await then(invocation)
+        return b"".join(pieces) if stream is None else b""
 
     return step
 
@@ -338,6 +357,13 @@ class ScriptedEnvironment:
         return Succeeded(), value
 
 
+async def _read(stream: ResponseStream) -> None:
+    """Returns when there is room again."""
+    read = anyio.Event()
+    stream.when_read(read.set)
+    await read.wait()
+
+
 def _failed(error: Raised | Crashed, request_id: str) -> Failed:
     if isinstance(error, Raised):
         document = {"errorMessage": str(error), "errorType": error.type, "requestId": request_id}
@@ -358,7 +384,7 @@ def _ended(type_: str, message: str, cause: Cause) -> Failed:
 def _answer(request: Request, outcome: Outcome, value: object, printed: str) -> Answer:
     payload = b""
     if isinstance(outcome, Succeeded):
-        payload = json.dumps(value).encode()
+        payload = value if isinstance(value, bytes) else json.dumps(value).encode()
         if len(payload) > _LARGEST:
             message = f"Response payload size exceeded maximum allowed payload size ({_LARGEST} bytes)."
             outcome = _ended("Function.ResponseSizeTooLarge", message, Cause.RUNTIME)

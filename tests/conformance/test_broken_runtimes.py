@@ -108,6 +108,35 @@ async def cannot_be_cancelled(self: ScriptedEnvironment, request: Any) -> Answer
     raise AssertionError("a shield swallows nothing")
 
 
+@breaks(RUNTIMES, ScriptedEnvironment, "invoke", "test_an_answer_that_is_not_streamed_is_whole")
+async def streams_everything(self: ScriptedEnvironment, request: Any) -> Answer:
+    if request.stream is not None:
+        request.stream.begin("application/json")
+    return await invoke(self, request)
+
+
+@breaks(RUNTIMES, ScriptedEnvironment, "invoke", "test_a_stream_comes_piece_by_piece")
+async def streams_nothing(self: ScriptedEnvironment, request: Any) -> Answer:
+    return await invoke(self, request._replace(stream=None))
+
+
+@breaks(RUNTIMES, ScriptedEnvironment, "invoke", "test_a_stream_that_fails_ends_with_the_error")
+async def streams_the_error_too(self: ScriptedEnvironment, request: Any) -> Answer:
+    answer = await invoke(self, request)
+    if request.stream is not None:
+        request.stream.write(answer.payload)
+    return answer
+
+
+@breaks(RUNTIMES, ScriptedEnvironment, "invoke", "test_a_stream_that_nobody_reads_holds_the_function_back")
+async def does_not_wait_for_readers(self: ScriptedEnvironment, request: Any) -> Answer:
+    if request.stream is None:
+        return await invoke(self, request)
+    write = request.stream.write
+    request.stream.write = lambda piece: write(piece) or True
+    return await invoke(self, request)
+
+
 @breaks(
     RUNTIMES,
     ScriptedRuntime,

@@ -16,6 +16,7 @@ from streamfn.runtimes.process.environment import ProcessEnvironment
 from streamfn.runtimes.process.launchers import Launchers
 from streamfn.runtimes.process.runtime import ProcessRuntime
 from streamfn.testing.conformance import RuntimeFeatures, RuntimeHarness, RuntimeSuite, function
+from tests.runtimes.process.streaming import INDEX
 
 FAILS = """
 import pathlib
@@ -57,6 +58,11 @@ class ProcessHarness(RuntimeHarness):
     def failing(self, times: int | None) -> Runtime:
         return self.made(FAILS.format(times=10**6 if times is None else times))
 
+    def streaming(self) -> Runtime:
+        runtime = self.made()
+        (self.folder / "function.py").write_text(INDEX)
+        return runtime
+
     async def spoil(self, environment: Environment) -> None:
         assert isinstance(environment, ProcessEnvironment)
         await environment.close()
@@ -69,6 +75,7 @@ class TestProcess(RuntimeSuite):
     features = RuntimeFeatures(
         timeout=2.0,
         ending=3.0,
+        streaming=True,
         slow_init="it takes ten seconds on the wall, and has a test of its own",
         unusable="what cannot be run is a ConfigurationError at once",
     )

@@ -18,9 +18,11 @@ from streamfn.testing.runtimes import (
     ScriptedEnvironment,
     ScriptedRuntime,
     Step,
+    hangs,
     lasts,
     raises,
     returns,
+    streams,
 )
 from streamfn_http import HttpRuntime
 from tests.http.functions import INVOKE, FunctionServer, serving
@@ -49,6 +51,13 @@ async def conformance(invocation: Invocation) -> object:
             invocation.log += event["text"] + "\n"
         case "large":
             return "x" * event["size"]
+        case "stream":
+            pieces = [text.encode() for text in event["pieces"]] + [bytes(65_536)] * (
+                event.get("fill", 0) >> 16
+            )
+            then = {"raise": raises("ValueError", event.get("message", "")), "hang": hangs()}
+            step = streams(*pieces, content_type=event["type"], then=then.get(event.get("then")))
+            return await step(invocation)
         case _:
             pass
     return {
@@ -80,6 +89,9 @@ class ScriptedHarness(RuntimeHarness):
         fails = raises("ValueError", "no init")
         return self.make(fails) if times is None else self.make(*[fails] * times, returns())
 
+    def streaming(self) -> Runtime:
+        return self.make()
+
     def slow(self, seconds: float) -> Runtime:
         return self.make(lasts(seconds))
 
@@ -94,7 +106,7 @@ class ScriptedHarness(RuntimeHarness):
 
 
 class TestScripted(RuntimeSuite):
-    features = RuntimeFeatures(capacity=3, ending=0.1)
+    features = RuntimeFeatures(capacity=3, ending=0.1, streaming=True)
 
     @pytest.fixture
     def harness(self) -> RuntimeHarness:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from pathlib import Path
 from typing import Any
 
 import msgspec
+import orjson
 import pydantic
 import pytest
 
-from streamfn import Batch, TooManyRequests
+from streamfn import App, Batch, TooManyRequests
 from streamfn.core.events import KinesisShape
 from streamfn.core.outcomes import Cause, Failed, Outcome, Succeeded, Throttled
 from streamfn.core.policies import Ordering
@@ -51,6 +53,38 @@ async def test_a_lambda_handler_gets_event_and_context() -> None:
 
     assert await call(handler, batch(b"a")) == Succeeded(["YQ=="])
     assert await call(coroutine, batch(b"a")) == Succeeded(["YQ=="])
+
+
+@pytest.mark.parametrize("sent", ["", "null"])
+async def test_who_sends_nothing_along_has_no_client_context(sent: str) -> None:
+    assert Context(FunctionSpec("f", print), 0.0, client_context=sent).client_context is None
+
+
+async def test_what_a_caller_sends_along_is_as_lambdas_runtime_gives_it(tmp_path: Path) -> None:
+    sent = (
+        b'{"client": {"installation_id": "i", "app_title": "t", "app_version_code": 3, "other": 1},'
+        b' "custom": {"who": "me"}, "env": {"locale": "de"}, "w3c": {"traceparent": "x"}, "services": {}}'
+    )
+    app = App(state_dir=tmp_path)
+
+    @app.function
+    async def tells(event: Any, context: Any) -> Any:
+        client = context.client_context.client
+        assert context.client_context is context.client_context
+        assert not hasattr(context.client_context, "w3c")
+        told = [client.installation_id, client.app_title, client.app_version_name, client.app_version_code]
+        return [*told, client.app_package_name, context.client_context.custom, context.client_context.env]
+
+    async with app:
+        response = await app.invoke("tells", None, client_context=sent.decode())
+    assert orjson.loads(response.payload) == ["i", "t", None, 3, None, {"who": "me"}, {"locale": "de"}]
+
+
+@pytest.mark.parametrize("sent", ["{}", "[1]", '{"custom": null, "client": null}'])
+async def test_what_was_not_sent_along_is_none(sent: str) -> None:
+    found = Context(FunctionSpec("f", print), 0.0, client_context=sent).client_context
+    assert found is not None
+    assert (found.custom, found.env, found.client) == (None, None, None)
 
 
 async def test_a_plain_function_runs_on_a_thread_and_a_coroutine_on_the_loop() -> None:

@@ -16,7 +16,7 @@ from streamfn.runtimes.process.running import Exit
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from streamfn.ports import Request
 
@@ -37,7 +37,7 @@ Ending: TypeAlias = Posted | Exit | Mark
 class Invocation:
     """One invocation on its way through a runtime."""
 
-    __slots__ = ("deadline_ms", "done", "given", "name", "receiver", "request")
+    __slots__ = ("deadline_ms", "done", "given", "name", "receiver", "request", "streamed")
 
     def __init__(self, request: Request, deadline_ms: int, done: asyncio.Future[Ending]) -> None:
         self.request = request
@@ -49,6 +49,18 @@ class Invocation:
         """The connection that it was handed out on; None before."""
         self.receiver: Connection | None = None
         """The connection that its result comes in on."""
+        self.streamed = False
+        """Whether its caller has begun to get its result."""
+
+    def write(self, piece: bytes) -> bool:
+        """Passes on a piece of its result; whether more may come. What ended takes no more, and drops it."""
+        stream = self.request.stream
+        return self.done.done() or stream is None or stream.write(piece)
+
+    def when_read(self, call: Callable[[], None]) -> None:
+        """Calls back when the caller takes more."""
+        if self.request.stream is not None:
+            self.request.stream.when_read(call)
 
     def render(self) -> bytes:
         """The answer to `next`."""
@@ -84,6 +96,8 @@ class RuntimeApi:
         self._running: dict[bytes, Invocation] = {}
         self._failing: Connection | None = None
         self._closing = False
+        self._exit: Exit | None = None
+        """How the runtime has ended."""
 
     async def open(self, listener: socket.socket) -> None:
         """Serves on a listener, which it owns from now on."""
@@ -116,15 +130,31 @@ class RuntimeApi:
                 self._pending.remove(invocation)
             return True
         self._running.pop(invocation.name, None)
+        self._read_out()
         return False
 
     def fail(self, ending: Exit) -> None:
-        """The runtime has ended, and with it all invocations that it had or was to have."""
-        for invocation in (*self._running.values(), *self._pending):
-            if not invocation.done.done():
-                invocation.done.set_result(ending)
-        self._running.clear()
-        self._pending.clear()
+        """The runtime has ended, and with it all invocations that it had or was to have. What it had written
+        by then is read first: an answer counts, and so do the pieces of a stream.
+        """
+        self._closing, self._exit = True, ending
+        if self._server is not None:
+            self._server.close()
+        pending, self._pending = self._pending, deque()
+        _end_all(pending, ending)
+        self._read_out()
+
+    def _read_out(self) -> None:
+        """After the end of the runtime: all is over with the last connection, or when nothing is awaited."""
+        if self._exit is None:
+            return
+        if not self._connections:
+            _end_all(self._running.values(), self._exit)
+            self._running.clear()
+            if not self.initialised.done():
+                self.initialised.set_result(self._exit)
+        elif self.initialised.done() and all(one.done.done() for one in self._running.values()):
+            self.close()
 
     def when_lost(self, call: Callable[[Invocation], None]) -> None:
         """Calls back when a connection ends that an invocation was handed out on: for runtimes whose workers
@@ -159,9 +189,13 @@ class RuntimeApi:
                 invocation.receiver = None
             if invocation.given is connection and self._lost is not None and not self._closing:
                 self._lost(invocation)
+        self._read_out()
 
     def next(self, connection: Connection) -> None:
         """`GET /runtime/invocation/next`: answered when there is an invocation."""
+        if self._exit is not None:
+            connection.abort()
+            return
         if not self.initialised.done():
             self.initialised.set_result(Mark.READY)
         if len(self._running) >= self.capacity:
@@ -194,11 +228,23 @@ class RuntimeApi:
         invocation.receiver = connection
         return True
 
+    def begin(self, request_id: bytes, content_type: str) -> Invocation | None:
+        """The invocation, if its caller takes its result piece by piece; that begins then, once."""
+        invocation = self._running.get(request_id)
+        if invocation is None or invocation.request.stream is None or invocation.streamed:
+            return None
+        invocation.streamed = True
+        invocation.request.stream.begin(content_type)
+        return invocation
+
     def end(self, request_id: bytes, posted: Posted) -> bool:
-        """The result of an invocation; False where there is none of that id."""
-        invocation = self._running.pop(request_id, None)
-        if invocation is None:
+        """The result of an invocation; False where there is none of that id. A stream that broke off cannot
+        be sent again, but an error may still come.
+        """
+        invocation = self._running.get(request_id)
+        if invocation is None or (invocation.streamed and not (posted.streamed or posted.failed)):
             return False
+        del self._running[request_id]
         if not invocation.done.done():
             invocation.done.set_result(posted)
         return True
@@ -214,6 +260,12 @@ class RuntimeApi:
         invocation.given = connection
         self._running[invocation.name] = invocation
         connection.reply(invocation.render())
+
+
+def _end_all(invocations: Iterable[Invocation], ending: Exit) -> None:
+    for invocation in invocations:
+        if not invocation.done.done():
+            invocation.done.set_result(ending)
 
 
 def _line(text: str) -> str:

@@ -19,10 +19,12 @@ except ModuleNotFoundError as error:
     ) from error
 
 if TYPE_CHECKING:
-    from streamfn.runtimes.process.api import RuntimeApi
+    from streamfn.runtimes.process.api import Invocation, RuntimeApi
 
 MAX_RESPONSE: Final = 6_291_556
 """Bytes that a function may answer: 6 MiB and 100."""
+MAX_STREAM: Final = 209_715_200
+"""Bytes that it may stream: 200 MB (Developer Guide: gettingstarted-limits)."""
 
 MAX_HEAD: Final = 1_310_720
 """Bytes of a request line and its headers: 1 MB (Developer Guide: quotas), and room for awslambdaric, which
@@ -42,6 +44,7 @@ _REASONS: Final = {
 _ROOT: Final = b"/2018-06-01/runtime/"
 _NEXT: Final = _ROOT + b"invocation/next"
 _INVOCATION: Final = _ROOT + b"invocation/"
+_RESPONSE: Final = b"/response"
 _INIT_ERROR: Final = _ROOT + b"init/error"
 _RESTORE_NEXT: Final = _ROOT + b"restore/next"
 _RESTORE_ERROR: Final = _ROOT + b"restore/error"
@@ -70,6 +73,13 @@ class Posted(NamedTuple):
     """The header `Lambda-Runtime-Function-Error-Type`, of an error."""
     too_large: bool = False
     """It was above the limit; its body is gone."""
+    streamed: bool = False
+    """Its body went to the caller piece by piece, and is not here."""
+
+    @property
+    def limit(self) -> int:
+        """Bytes that it might have."""
+        return MAX_STREAM if self.streamed else MAX_RESPONSE
 
 
 class _Received:
@@ -77,12 +87,15 @@ class _Received:
 
     __slots__ = (
         "body",
+        "content_type",
         "error_body",
         "error_type",
         "expects",
+        "invocation",
         "keep_alive",
         "method",
         "size",
+        "streams",
         "too_large",
         "url",
         "wanted",
@@ -98,15 +111,21 @@ class _Received:
         self.too_large = False
         self.keep_alive = True
         self.expects = False
+        self.content_type = b"application/octet-stream"
+        self.streams = False
+        """Whether it says so; its caller may want it whole."""
+        self.invocation: Invocation | None = None
+        """Whose caller takes its body piece by piece."""
         self.error_type = ""
         self.error_body: bytes | None = None
 
     def posted(self, *, failed: bool) -> Posted:
         """What it says, as the end of something. An error in its trailers is what counts."""
+        streamed = self.invocation is not None
         if self.error_body is not None:
-            return Posted(_unpacked(self.error_body), True, self.error_type)
+            return Posted(_unpacked(self.error_body), True, self.error_type, streamed=streamed)
         failed = failed or bool(self.error_type)
-        return Posted(b"".join(self.body), failed, self.error_type, self.too_large)
+        return Posted(b"".join(self.body), failed, self.error_type, self.too_large, streamed)
 
 
 class Connection(asyncio.Protocol):
@@ -174,6 +193,10 @@ class Connection(asyncio.Protocol):
             self._request.error_type = value.decode("utf-8", "replace")
         elif length == 34 and name.lower() == b"lambda-runtime-function-error-body":
             self._request.error_body = value
+        elif length == 37 and name.lower() == b"lambda-runtime-function-response-mode":
+            self._request.streams = value.lower() == b"streaming"
+        elif length == 12 and name.lower() == b"content-type":
+            self._request.content_type = value
 
     def on_headers_complete(self) -> None:
         request = self._request
@@ -181,6 +204,8 @@ class Connection(asyncio.Protocol):
         if request.method == b"POST":
             # Who waits for work has nothing to post, and gets no room for it.
             request.wanted = not self.waiting and self._api.expects(self, _subject(request.url))
+            if request.streams and request.wanted:
+                self._begin(request)
             if request.expects:
                 self._transport.write(_CONTINUE)
 
@@ -189,10 +214,15 @@ class Connection(asyncio.Protocol):
         request = self._request
         if request.wanted and not request.too_large:
             request.size += len(chunk)
-            request.body.append(chunk)
-            if request.size > MAX_RESPONSE:
+            if request.size > (MAX_RESPONSE if request.invocation is None else MAX_STREAM):
                 request.too_large = True
                 request.body.clear()
+            elif request.invocation is None:
+                request.body.append(chunk)
+            elif not request.invocation.write(chunk):
+                # What the runtime sends from now on waits in its socket, and then the function waits.
+                self._transport.pause_reading()
+                request.invocation.when_read(self._transport.resume_reading)
 
     def on_message_complete(self) -> None:
         self._loose = 0
@@ -225,6 +255,11 @@ class Connection(asyncio.Protocol):
         """Ends it at once."""
         self._transport.abort()
 
+    def _begin(self, request: _Received) -> None:
+        if request.url.endswith(_RESPONSE):
+            content_type = request.content_type.decode("latin-1")
+            request.invocation = self._api.begin(_subject(request.url), content_type)
+
     def _serve(self, request: _Received) -> None:
         self._keep_alive = request.keep_alive
         url = request.url
@@ -255,9 +290,8 @@ class Connection(asyncio.Protocol):
         if not request.wanted or not self._api.end(_subject(request.url), posted):
             self.refuse(400, "InvalidRequestID", "Invalid request ID")
         elif posted.too_large:
-            self.refuse(
-                413, "RequestEntityTooLarge", f"Exceeded maximum allowed payload size ({MAX_RESPONSE} bytes)."
-            )
+            text = f"Exceeded maximum allowed payload size ({posted.limit} bytes)."
+            self.refuse(413, "RequestEntityTooLarge", text)
         else:
             self.reply(_ACCEPTED)
 

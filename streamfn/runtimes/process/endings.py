@@ -14,7 +14,7 @@ from streamfn.core.outcomes import Cause, Failed, Succeeded
 from streamfn.core.rendering import loads
 from streamfn.core.reports import ERROR, SUCCESS, TIMEOUT, exit_message
 from streamfn.runtimes.process.api import Ending, Mark
-from streamfn.runtimes.process.connection import MAX_RESPONSE, Posted
+from streamfn.runtimes.process.connection import Posted
 
 if TYPE_CHECKING:
     from streamfn.runtimes.process.running import Exit
@@ -64,7 +64,7 @@ def status(ending: Ending) -> tuple[str, str]:
 
 def _posted(posted: Posted) -> tuple[Failed, bytes]:
     if posted.too_large:
-        text = f"Response payload size exceeded maximum allowed payload size ({MAX_RESPONSE} bytes)."
+        text = f"Response payload size exceeded maximum allowed payload size ({posted.limit} bytes)."
         document: dict[str, Any] = {"errorMessage": text, "errorType": _TOO_LARGE}
         return Failed(_TOO_LARGE, text, cause=Cause.RUNTIME, document=document), orjson.dumps(document)
     read = _read(posted.body)

@@ -131,6 +131,7 @@ class Session:
         self.spoiled = True
         self._process.kill()
         await self._gone.wait()
+        self._api.close()
 
     def peak_memory(self) -> int:
         """Bytes, the most that it has used; not quite up to date."""
@@ -145,12 +146,10 @@ class Session:
         self._gone.set()
         self._peak = max(self._peak, exited.max_rss)
         self._output.close()
-        self._api.close()
+        self._api.fail(exited)
         process.abandon()
         if self._killing is not None:
             self._killing.cancel()
-        _settle(self._api.initialised, exited)
-        self._api.fail(exited)
 
     def _worker_lost(self, invocation: Invocation) -> None:
         self.spoiled = True

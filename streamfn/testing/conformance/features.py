@@ -187,5 +187,7 @@ class RuntimeFeatures(Pace):
     """The harness can give a runtime that can make no environment."""
     large: Has = True
     """An answer above 6 MB is refused as Lambda does."""
+    streaming: Has = "its answers are whole"
+    """The harness can make functions that stream, and their answers come piece by piece."""
     max_payload: int = 5_000_000
     """Bytes of the largest event and answer."""

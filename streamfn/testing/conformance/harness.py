@@ -235,6 +235,12 @@ class RuntimeHarness(Harness, Protocol):
         """One whose init lasts so long."""
         pytest.fail("the feature `slow_init` needs this")
 
+    def streaming(self) -> Runtime:
+        """One whose function streams what an event `stream` says: `pieces` of text, as `type`; then so many
+        bytes as `fill` says; `then` it may `hang`, or `raise` a ValueError with the `message`.
+        """
+        pytest.fail("the feature `streaming` needs this")
+
     async def spoil(self, environment: Environment) -> None:
         """Does something to an environment that it cannot mend, so that it can run nothing from now on."""
         pytest.fail("the feature `breaking` needs this")

@@ -16,7 +16,7 @@ from streamfn.testing.conformance.features import RuntimeFeatures, needs
 from streamfn.testing.conformance.reading import tasks
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from streamfn.testing.conformance.harness import RuntimeHarness
 
@@ -55,6 +55,43 @@ def failure(answer: Answer) -> tuple[Failed, dict[str, Any]]:
     assert document["errorType"] == answer.outcome.type
     assert document["errorMessage"] == answer.outcome.message
     return answer.outcome, document
+
+
+class Taken:
+    """A stream that keeps all pieces. Without room it asks to wait after each, until it is read."""
+
+    def __init__(self, *, room: bool = True) -> None:
+        self.version = ""
+        self.types: list[str] = []
+        self.pieces: list[bytes] = []
+        self.over = False
+        self._room = room
+        self._call: Callable[[], None] | None = None
+
+    def begin(self, content_type: str) -> None:
+        """It has begun."""
+        self.types.append(content_type)
+
+    def write(self, piece: bytes) -> bool:
+        """Takes a piece."""
+        assert len(self.types) == 1, "a piece came and no stream had begun"
+        assert not self.over, "a piece came after the end"
+        self.pieces.append(piece)
+        return self._room
+
+    def when_read(self, call: Callable[[], None]) -> None:
+        """Somebody waits."""
+        self._call = call
+
+    async def waited_for(self) -> bool:
+        """Whether somebody waits."""
+        return self._call is not None
+
+    def read(self) -> None:
+        """Makes room for all that is to come."""
+        self._room = True
+        assert self._call is not None
+        self._call()
 
 
 class RuntimeSuite:
@@ -313,6 +350,61 @@ class RuntimeSuite:
             assert document["errorType"] == "Function.ResponseSizeTooLarge"
             assert "6291556" in document["errorMessage"]
             assert (await self.works(environment))["value"] == 9
+
+    async def test_an_answer_that_is_not_streamed_is_whole(self, harness: RuntimeHarness) -> None:
+        """Request.stream is for functions that stream: nothing else begins it."""
+        taken = Taken()
+        async with self.environment(harness) as environment:
+            answer = said(await environment.invoke(request(value=7)._replace(stream=taken)))
+        assert answer["value"] == 7
+        assert taken.types == []
+        assert taken.pieces == []
+
+    async def test_a_stream_comes_piece_by_piece(self, harness: RuntimeHarness) -> None:
+        """Request.stream, as the function writes: ResponseStream.begin once, then ResponseStream.write; not
+        as Answer.payload. ResponseStream.version is not the runtime's to write.
+        """
+        needs(self.features.streaming, "functions that stream")
+        asked = request("stream", pieces=["one,", "zwölf"], type="text/plain")
+        taken = Taken()
+        async with self.environment(harness, harness.streaming()) as environment:
+            answer = await environment.invoke(asked._replace(stream=taken))
+            assert (answer.outcome, answer.payload) == (Succeeded(), b"")
+            assert (taken.types, b"".join(taken.pieces)) == (["text/plain"], "one,zwölf".encode())
+            assert taken.version == ""
+            assert (await environment.invoke(asked)).payload == "one,zwölf".encode()
+            assert (await self.works(environment))["value"] == 9
+
+    async def test_a_stream_that_fails_ends_with_the_error(self, harness: RuntimeHarness) -> None:
+        """Answer.payload: of a stream, the error alone; what came before it stands. Nothing is written after
+        Environment.invoke has returned.
+        """
+        needs(self.features.streaming, "functions that stream")
+        async with self.environment(harness, harness.streaming()) as environment:
+            for then, cause in (("raise", Cause.FUNCTION), ("hang", Cause.TIMEOUT)):
+                taken = Taken()
+                asked = request("stream", pieces=["half"], type="text/plain", then=then, message="no")
+                failed, _ = failure(await environment.invoke(asked._replace(stream=taken)))
+                taken.over = True
+                assert failed.cause is cause
+                assert taken.pieces == [b"half"]
+                assert (await self.works(environment))["value"] == 9
+
+    async def test_a_stream_that_nobody_reads_holds_the_function_back(self, harness: RuntimeHarness) -> None:
+        """ResponseStream.write says that there is no room, until ResponseStream.when_read calls back."""
+        needs(self.features.streaming, "functions that stream")
+        size = 4 * 1024 * 1024
+        taken = Taken(room=False)
+        asked = request("stream", pieces=["first"], fill=size, type="text/plain")
+        async with self.environment(harness, harness.streaming()) as environment:
+            async with tasks() as group:
+                group.start_soon(environment.invoke, asked._replace(stream=taken))
+                await harness.until(taken.waited_for, self.features.patience)
+                held = sum(map(len, taken.pieces))
+                await anyio.sleep(self.features.moment)
+                assert sum(map(len, taken.pieces)) == held < size / 8
+                taken.read()
+            assert sum(map(len, taken.pieces)) == size + len("first")
 
     async def test_what_is_cancelled_is_cut_off(self, harness: RuntimeHarness) -> None:
         """Environment.invoke: cancelled, the invocation is cut off, and the environment can be used again."""

@@ -434,9 +434,54 @@ async def test_the_end_of_a_runtime_ends_all_it_had_and_was_to_have(server: Serv
     running = await server.running(client)
     waiting = server.give("id-2")
     server.api.fail(Exit(1))
-    assert (await running.done, await waiting.done) == (Exit(1), Exit(1))
+    assert await waiting.done == Exit(1)
+    client.writer.close()
+    assert await running.done == Exit(1)
     assert (running.given is None, waiting.given is None) == (False, True)
     assert server.api.running == []
+
+
+async def test_what_a_runtime_wrote_before_its_end_counts(server: Server) -> None:
+    client = await server.client()
+    running = await server.running(client)
+    server.give("id-2")
+    client.send(post("invocation/id-1/response", b"[1]"), NEXT)
+    client.writer.close()
+    # As where the end of the process is seen before what it wrote.
+    server.api.fail(Exit(1))
+    ending = await running.done
+    assert isinstance(ending, Posted)
+    assert (ending.body, ending.failed) == (b"[1]", False)
+    await until(lambda: not server.api._connections)
+    assert server.api.running == []
+
+
+async def test_the_error_of_an_init_counts_when_the_end_is_seen_first() -> None:
+    async with serving() as server:
+        client = await server.client()
+        await until(lambda: server.api._connections)
+        client.send(post("init/error", b'{"errorType":"No"}'))
+        client.writer.close()
+        server.api.fail(Exit(1))
+        ending = await server.api.initialised
+        assert isinstance(ending, Posted)
+        assert ending.body == b'{"errorType":"No"}'
+
+
+async def test_an_end_without_words_is_the_end_of_the_init() -> None:
+    async with serving() as server:
+        server.api.fail(Exit(1))
+        assert await server.api.initialised == Exit(1)
+
+
+async def test_what_nobody_waits_for_any_more_is_not_read_out(server: Server) -> None:
+    client = await server.client()
+    running = await server.running(client)
+    server.api.fail(Exit(1))
+    running.done.set_result(Mark.TIMED_OUT)
+    server.api.withdraw(running)
+    assert await client.ended()
+    await until(lambda: not server.api._connections)
 
 
 async def test_a_lost_connection_is_told_of_where_it_is_a_worker(server: Server) -> None:

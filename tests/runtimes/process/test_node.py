@@ -8,9 +8,12 @@ import shutil
 import anyio
 import orjson
 import pytest
+from anyio import create_task_group
 
 from streamfn.core.outcomes import Cause, Failed, Succeeded
+from tests.gates import gate
 from tests.runtimes.process.environments import ARN, Made, said
+from tests.runtimes.process.streaming import Asked
 
 pytestmark = [
     pytest.mark.anyio,
@@ -200,6 +203,47 @@ async def test_streams(made: Made) -> None:
             assert isinstance(answer.outcome, Failed)
             assert (answer.outcome.type, answer.outcome.message) == ("RangeError", event)
         assert (await environment.invoke(made.request())).payload == b"first,id-5"
+
+
+async def test_pieces_of_a_stream_come_as_they_are_written(made: Made) -> None:
+    made.write(
+        "index.mjs",
+        """
+        import net from "node:net";
+        const waiting = (port) => new Promise((resolve) => {
+          net.connect(port, "127.0.0.1").on("close", resolve).resume();
+        });
+        export const handler = awslambda.streamifyResponse(async (event, stream) => {
+          stream.setContentType("text/plain");
+          stream.write("first,");
+          await waiting(event.port);
+          if (event.raised) throw new RangeError("raised");
+          if (!event.thrown) return stream.end("second");
+          setTimeout(() => { throw new RangeError("thrown"); });
+          await waiting(event.never);
+        });
+        """,
+    )
+    async with made.runtime(runtime=NODE, timeout=60).environment() as environment:
+        for more, second, kind in [
+            ({}, b"second", ""),
+            ({"raised": True}, b"", "RangeError"),
+            ({"thrown": True}, b"", "RangeError"),
+        ]:
+            async with gate() as door, gate() as never, create_task_group() as tasks:
+                event = {"port": door.port, **more}
+                if "thrown" in more:
+                    event["never"] = never.port
+                asked = Asked(made.request(event))
+                tasks.start_soon(asked.run, environment)
+                pieces = asked.stream.pieces()
+                assert await anext(pieces) == b"first,"
+                assert asked.stream.content_type == "text/plain"
+                await door.reached.wait()
+                assert not asked.answered
+                door.open()
+                assert b"".join([piece async for piece in pieces]) == second
+            assert getattr(asked.answer.outcome, "type", "") == kind
 
 
 async def test_several_invocations_run_at_a_time(made: Made) -> None:

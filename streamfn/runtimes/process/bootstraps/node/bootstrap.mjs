@@ -53,7 +53,8 @@ class Invocation {
 
   async report(error) {
     console.error("Invoke Error", JSON.stringify(describe(error)));
-    await this.client.postError(`invocation/${this.id}/error`, error);
+    if (this.stream) await this.stream.fail(error);
+    else await this.client.postError(`invocation/${this.id}/error`, error);
   }
 }
 
@@ -115,16 +116,10 @@ async function call(handler, invocation) {
 
 async function stream(handler, event, invocation, made) {
   const response = new ResponseStream(invocation.client, invocation.id);
-  try {
-    await handler(event, response, made);
-    await response.finished();
-    await invocation.settle(async () => {});
-  } catch (error) {
-    await invocation.settle(async () => {
-      console.error("Invoke Error", JSON.stringify(describe(asError(error))));
-      await response.fail(asError(error));
-    });
-  }
+  invocation.stream = response;
+  await handler(event, response, made);
+  await response.finished();
+  await invocation.settle(async () => {});
 }
 
 async function serve(handler) {
