@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,8 @@ import anyio
 from streamfn import plugins
 from streamfn.core.variables import check_variables
 from streamfn.errors import ConfigurationError
+from streamfn.fetching import S3, fetched, local
+from streamfn.objects import Objects
 from streamfn.packages import CodeStore, InlineCode
 from streamfn.stores.keys import SEALED, own_key, unseal_variables
 
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from contextlib import AbstractAsyncContextManager
 
-    from streamfn.config import FunctionConfig
+    from streamfn.config import Endpoint, FunctionConfig
     from streamfn.core.deployments import Deployment
     from streamfn.packages import Code, Layers
     from streamfn.ports import Environment, Key, Published, Runtime
@@ -38,8 +41,10 @@ class Built:
 class Builder:
     """Makes deployments of functions ready. Everything raises ConfigurationError naming the function."""
 
-    def __init__(self, state_dir: Path) -> None:
+    def __init__(self, state_dir: Path, endpoints: Iterable[Endpoint] = ()) -> None:
+        """`endpoints`: where S3 is."""
         self._state_dir = state_dir
+        self._objects = Objects(endpoints)
         self._store = CodeStore(state_dir)
         self._given: dict[Path, tuple[Code | Layers, int]] = {}
         """Code and layers that are used here by their folders, and how often."""
@@ -57,13 +62,9 @@ class Builder:
         variables = await self._variables(name, config)
         if config.runs_elsewhere:
             return Built(replace(deployment, environment=variables), "")
-        source = InlineCode(config.inline_code) if config.inline_code is not None else _path(config.code_uri)
         try:
-            async with self._giving:
-                code = await self._store.add(source, config.runtime, config.handler)
-                layers = await self._store.layers(config.layer_paths(), code.size)
-                self._give(code)
-                self._give(layers)
+            async with AsyncExitStack() as files:
+                code, layers = await self._taken(config, files)
         except ConfigurationError as error:
             raise _of(name, error) from error
         made = replace(
@@ -73,6 +74,22 @@ class Builder:
             environment=variables,
         )
         return Built(made, code.sha256, layers.hashes)
+
+    async def _taken(self, config: FunctionConfig, files: AsyncExitStack) -> tuple[Code, Layers]:
+        """Code and layers in the store, where they stay. `files`: holds what is fetched for it."""
+
+        async def path(uri: str) -> Path:
+            return await files.enter_async_context(fetched(uri, self._state_dir, self._objects))
+
+        inline = config.inline_code
+        source = InlineCode(inline) if inline is not None else await path(config.code_uri or "")
+        below = [await path(layer) for layer in config.layers]
+        async with self._giving:
+            code = await self._store.add(source, config.runtime, config.handler)
+            layers = await self._store.layers(below, code.size)
+            self._give(code)
+            self._give(layers)
+        return code, layers
 
     async def release(self, built: Built) -> None:
         """What was built is used no more: once for each time that it was."""
@@ -92,11 +109,11 @@ class Builder:
             self._given[given.folder] = (given, count + 1)
 
     async def stamp(self, config: FunctionConfig) -> str:
-        """Another text when the code or a layer has changed. Costs a look at each file's date."""
+        """Another text when code or a layer has changed. Costs a look at each date; S3 is not asked."""
         if config.runs_elsewhere:
             return ""
-        paths = [_path(config.code_uri)] if config.inline_code is None else []
-        return "\n".join([await self._store.stamp(path) for path in (*paths, *config.layer_paths())])
+        uris = (*([] if config.code_uri is None else [config.code_uri]), *config.layers)
+        return "\n".join([await self._store.stamp(local(uri)) for uri in uris if not uri.startswith(S3)])
 
     async def tidy(self, latest: Iterable[Deployment], published: Iterable[Published]) -> None:
         """Removes code and layers of which nothing was published, and that no process uses."""
@@ -143,10 +160,6 @@ class Kept:
             await self._runtime.close()
         finally:
             await self._builder.release(self._built)
-
-
-def _path(code_uri: str | None) -> Path:
-    return Path(code_uri or "").expanduser()
 
 
 def _of(name: str, error: ConfigurationError) -> ConfigurationError:

@@ -21,8 +21,17 @@ from streamfn.errors import ConfigurationError, MissingExtra, UnknownKind
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from streamfn.ports import Deployment, Destination, Key, LetterFetcher, LetterStore, Runtime, Source
-    from streamfn.ports.objects import Bucket, Secret
+    from streamfn.ports import (
+        Bucket,
+        Deployment,
+        Destination,
+        Key,
+        LetterFetcher,
+        LetterStore,
+        Runtime,
+        Secret,
+        Source,
+    )
 
 SOURCES: Final = "streamfn.sources"
 DESTINATIONS: Final = "streamfn.destinations"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from base64 import b64decode
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Final, Self, Unpack
 from urllib.parse import unquote
 
-from anyio import fail_after
+from aiohttp import ClientError
+from botocore.exceptions import BotoCoreError
 
 from streamfn.errors import ConfigurationError
 from streamfn_aws.api import Api
@@ -17,6 +19,7 @@ from streamfn_aws.options import Connection, arn_of, parsed_uri
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
 
+    from streamfn.ports import Take
     from streamfn_aws.options import ConnectionOptions
 
 _PATIENCE: Final = 300.0
@@ -44,32 +47,32 @@ class S3Bucket:
     def __repr__(self) -> str:
         return f"<S3Bucket {self._name}>"
 
-    async def fetch(self, key: str, version: str | None, limit: int) -> bytes:
+    async def fetch(self, key: str, version: str | None, take: Take) -> None:
         asked = {"Bucket": self._name, "Key": key} | ({"VersionId": version} if version else {})
         place = f"s3://{self._name}/{key}"
-        with _explained(place, "S3Key"), fail_after(_PATIENCE):
-            async with Api.shared(self._connection, "s3") as api:
-                answer = await api.call("GetObject", asked)
-                return await _read(answer["Body"], place, limit)
+        try:
+            with _explained(place, "S3Key"):
+                async with asyncio.timeout(_PATIENCE), Api.shared(self._connection, "s3") as api:
+                    answer = await api.call("GetObject", asked)
+                    async with _closing(answer["Body"]) as body:
+                        while piece := await _read(body, place):
+                            await take(piece)
+        except TimeoutError as error:
+            raise TimeoutError(str(error) or f"{place}: it did not come within {_PATIENCE:g} s") from error
 
 
-async def _read(body: Any, place: str, limit: int) -> bytes:
-    """The whole body. Its length is not believed: it may be told wrong, or not at all."""
-    data = bytearray()
-    async with _closing(body):
-        while chunk := await body.read(_CHUNK):
-            data += chunk
-            if len(data) > limit:
-                raise ConfigurationError(
-                    f"{place} has more than {limit:,} bytes", field="S3Key", fix="make it smaller"
-                )
-    return bytes(data)
+async def _read(body: Any, place: str) -> bytes:
+    """The next piece; empty at the end."""
+    try:
+        return bytes(await body.read(_CHUNK))
+    except (BotoCoreError, ClientError) as error:
+        raise OSError(f"{place}: it broke off: {error}") from error
 
 
 @asynccontextmanager
-async def _closing(body: Any) -> AsyncIterator[None]:
+async def _closing(body: Any) -> AsyncIterator[Any]:
     try:
-        yield
+        yield body
     finally:
         body.close()
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hmac
-import os
 import re
 import secrets
-from base64 import b64decode, b64encode
+from base64 import b64decode
 from collections import Counter
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -16,11 +15,13 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 import anyio.to_thread
 
-from streamfn.control.errors import invalid
+from streamfn.control.drafts import Draft
+from streamfn.control.errors import ApiError, invalid
 from streamfn.control.messages import HttpResponse
 from streamfn.control.zipping import zipped
 from streamfn.errors import ConfigurationError
 from streamfn.packages import CodeStore
+from streamfn.packages.tree import UNZIPPED_LIMIT, too_large
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Iterator, Mapping
@@ -31,14 +32,18 @@ LOCAL_BUCKET: Final = "__local__"
 """The `S3Bucket` of code that is a folder or a zip on this machine."""
 
 _FOLDER: Final = "uploads"
-"""In the state directory: zips as they were sent, by their hashes."""
+"""In the state directory: zips as they were sent, by their hashes, and drafts of those that are coming."""
 _UNPACKED: Final = "code"
 """The folder of CodeStore."""
 _PREFIX: Final = "/_code/"
 _SECRET: Final = secrets.token_bytes(32)
 """Addresses of code hold until the process ends, or for `_SECONDS`."""
 _SECONDS: Final = 600
+_LARGE: Final = 1024 * 1024
+"""Bytes above which a zip is handed out piece by piece."""
 _IMAGE: Final = re.compile(r"[a-zA-Z0-9][\w.:/@-]*")
+_NO_BUCKET: Final = "S3 Error Code: NoSuchBucket. S3 Error Message: The specified bucket does not exist"
+_NO_KEY: Final = "S3 Error Code: NoSuchKey. S3 Error Message: The specified key does not exist."
 _NOT_A_ZIP: Final = "Could not unzip uploaded file. Please check your file, then try to upload again."
 
 
@@ -69,18 +74,15 @@ class Uploads:
         if given.get("S3Bucket") == LOCAL_BUCKET:
             yield await self._local(given.get("S3Key", ""))
             return
-        data = await self._sent(given)
-        name = sha256(data).hexdigest()
-        self._taken[name] += 1
-        try:
-            unpacked = await self._unpacked(data)
-            if not dry:
-                async with self._changing:
-                    await anyio.to_thread.run_sync(_write, self._folder, name, data)
-            hashed = b64encode(bytes.fromhex(name)).decode()
-            yield {"Upload": name, "CodeSha256": hashed, "CodeSize": len(data), "Unpacked": unpacked}
-        finally:
-            self._taken[name] -= 1
+        async with self._draft() as draft:
+            source = await self._sent(given, draft)
+            name = draft.sha256
+            with self._safe(name):
+                unpacked, hashed = await self._added(source)
+                if not dry:
+                    async with self._changing:
+                        await anyio.to_thread.run_sync(draft.keep, self._folder / f"{name}.zip")
+                yield {"Upload": name, "CodeSha256": hashed, "CodeSize": draft.size, "Unpacked": unpacked}
 
     def path(self, code: Mapping[str, Any]) -> Path:
         """Where a zip, or local code, is. Raises ApiError for local code that is not allowed any more."""
@@ -91,7 +93,7 @@ class Uploads:
     async def prune(self, kept: Collection[str]) -> None:
         """Removes zips but those of these hashes, and what is being taken in. Raises OSError."""
         async with self._changing:
-            names = {*kept, *(+self._taken)}
+            names = {*kept, *self._taken}
             await anyio.to_thread.run_sync(_remove, self._folder, names)
 
     def location(self, code: Mapping[str, Any]) -> str | None:
@@ -104,28 +106,66 @@ class Uploads:
 
     # ------------------------------------------------------------------------------------------- sources
 
-    async def _sent(self, given: Params) -> bytes:
+    async def _sent(self, given: Params, draft: Draft) -> bytes | Path:
+        """A zip that was sent, or that lies in S3; the draft holds it then."""
         data, bucket = given.get("ZipFile"), given.get("S3Bucket")
         if data is not None:
             if bucket or given.get("S3Key"):
                 raise invalid("Please do not provide other FunctionCode parameters when providing a ZipFile.")
+            await anyio.to_thread.run_sync(draft.write, data)
             return bytes(data)
         if not bucket or not given.get("S3Key"):
             raise invalid("Please provide a source for function code.")
+        await self._fetch(bucket, given["S3Key"], given.get("S3ObjectVersion"), draft)
+        return draft.path
+
+    async def _fetch(self, bucket: str, key: str, version: str | None, draft: Draft) -> None:
         if self._plane.objects is None:
             raise invalid(
                 "No server is known that code could be fetched from: name one for s3 in `endpoints`, send "
                 f"ZipFile, or name local code with S3Bucket {LOCAL_BUCKET}."
             )
+
+        async def take(piece: bytes) -> None:
+            # No zip is larger than what it holds, but for what does not belong there.
+            if draft.size + len(piece) >= UNZIPPED_LIMIT:
+                raise invalid(too_large().problem)
+            try:
+                await anyio.to_thread.run_sync(draft.write, piece)
+            except OSError as error:
+                raise ApiError("ServiceException", f"The code could not be stored: {error}") from error
+
         try:
-            return await self._plane.objects(bucket, given["S3Key"], given.get("S3ObjectVersion"))
+            await self._plane.objects(bucket, key, version, take)
         except FileNotFoundError as error:
-            raise invalid(
-                "Error occurred while GetObject. S3 Error Code: NoSuchKey. S3 Error Message: The specified "
-                "key does not exist."
-            ) from error
+            said = _NO_BUCKET if "NoSuchBucket" in str(error) else _NO_KEY
+            raise invalid(f"Error occurred while GetObject. {said}") from error
         except (OSError, ConfigurationError) as error:
             raise invalid(f"Error occurred while GetObject. S3 Error Message: {error}") from error
+
+    @asynccontextmanager
+    async def _draft(self) -> AsyncIterator[Draft]:
+        """A new file among the zips, which goes at the end unless it was kept."""
+        name = f".{secrets.token_hex(8)}"
+        with self._safe(name):
+            async with self._changing:
+                draft = await anyio.to_thread.run_sync(Draft, self._folder / name)
+            try:
+                yield draft
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await anyio.to_thread.run_sync(draft.discard)
+
+    @contextmanager
+    def _safe(self, name: str) -> Iterator[None]:
+        """Nothing of that name is pruned meanwhile."""
+        self._taken[name] += 1
+        try:
+            yield
+        finally:
+            self._taken[name] -= 1
+            if not self._taken[name]:
+                del self._taken[name]
 
     async def _local(self, key: str) -> dict[str, Any]:
         path = await anyio.to_thread.run_sync(self._allowed, key)
@@ -153,9 +193,6 @@ class Uploads:
             )
         return path
 
-    async def _unpacked(self, data: bytes) -> int:
-        return (await self._added(data))[0]
-
     async def _added(self, source: bytes | Path) -> tuple[int, str]:
         """Bytes when it is unpacked, which is done in passing, and the hash."""
         try:
@@ -180,15 +217,23 @@ async def code_response(plane: Plane, path: str) -> HttpResponse | None:
         data = await anyio.to_thread.run_sync(_found, plane.state_dir, name)
     except FileNotFoundError:
         return HttpResponse(404, [("content-type", "text/plain")], b"The code was deleted")
-    return HttpResponse(200, [("content-type", "application/zip")], data)
+    body = _pieces(data) if isinstance(data, Path) else data
+    return HttpResponse(200, [("content-type", "application/zip")], body)
 
 
-def _found(state_dir: Path, name: str) -> bytes:
-    """A zip as it was sent; of local code one of what was taken of it."""
+def _found(state_dir: Path, name: str) -> bytes | Path:
+    """A zip as it was sent, or where it lies if it is large; of local code one of what was taken of it."""
+    path = state_dir / _FOLDER / f"{name}.zip"
     try:
-        return (state_dir / _FOLDER / f"{name}.zip").read_bytes()
+        return path if path.stat().st_size > _LARGE else path.read_bytes()
     except FileNotFoundError:
         return zipped(state_dir / _UNPACKED / name)
+
+
+async def _pieces(path: Path) -> AsyncIterator[bytes]:
+    async with await anyio.open_file(path, "rb") as file:
+        while piece := await file.read(_LARGE):
+            yield piece
 
 
 def uploads_of(documents: Iterator[Mapping[str, Any]]) -> set[str]:
@@ -219,34 +264,6 @@ def _image(uri: str) -> dict[str, Any]:
 def _token(name: str, until: int) -> str:
     said = f"{name}.{until}"
     return f"{said}.{hmac.new(_SECRET, said.encode(), sha256).hexdigest()}"
-
-
-def _write(folder: Path, name: str, data: bytes) -> None:
-    """All of it or nothing, whenever the machine stops."""
-    path = folder / f"{name}.zip"
-    if path.exists():
-        return
-    if not folder.exists():
-        folder.mkdir(mode=0o700, parents=True)
-        _sync(folder.parent)
-    draft = folder / f".{name}.{secrets.token_hex(4)}"
-    try:
-        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.rename(path)
-    finally:
-        draft.unlink(missing_ok=True)
-    _sync(folder)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _remove(folder: Path, kept: Collection[str]) -> None:

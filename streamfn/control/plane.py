@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import anyio
 
 from streamfn.config import Settings
+from streamfn.ports import Take
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -29,9 +30,9 @@ epoch seconds of timestamps. Members that were not given are left out. It has be
 Result: TypeAlias = Mapping[str, Any]
 """The output in the same form. Members that are None are left out of the answer."""
 Operation: TypeAlias = Callable[[Params], Awaitable[Result]]
-FetchObject: TypeAlias = Callable[[str, str, str | None], Awaitable[bytes]]
-"""An object of S3 by bucket, key and version. Raises FileNotFoundError where there is none, else OSError or
-ConfigurationError where it cannot be had.
+FetchObject: TypeAlias = Callable[[str, str, str | None, Take], Awaitable[None]]
+"""Gives an object of S3, by bucket, key and version, piece by piece. Raises FileNotFoundError where there is
+none, else OSError or ConfigurationError where it cannot be had, and what Take raises.
 """
 Operations: TypeAlias = Mapping[str, Operation]
 """By AWS's names, such as `CreateFunction`."""

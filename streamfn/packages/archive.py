@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import stat
 import zipfile
 import zlib
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from streamfn.packages.tree import (
     MOST_ENTRIES,
     UNZIPPED_LIMIT,
-    ZIPPED_LIMIT,
     Entry,
     Kind,
     check,
@@ -38,19 +36,16 @@ _LONGEST_LINK: Final = 4096
 _KINDS: Final = {0: Kind.FILE, stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.FOLDER, stat.S_IFLNK: Kind.LINK}
 
 
-def unpack(data: bytes, writer: Writer) -> None:
+def unpack(file: BinaryIO, writer: Writer) -> None:
     """Writes what a zip holds; nothing before all of its names, kinds and links were found good.
 
     Of two files with one path the last counts, as with unzip. Raises ConfigurationError for what Lambda
     refuses, or what would be unsafe.
     """
-    if len(data) >= ZIPPED_LIMIT:
-        fix = "leave out what the function does not need, or name the unpacked folder"
-        raise refused(f"Zipped size must be smaller than {ZIPPED_LIMIT} bytes", fix)
     # Reading the list of a zip costs a kilobyte of memory for each of its entries.
-    if data.count(_HEADER) > MOST_ENTRIES:
+    if _headers(file) > MOST_ENTRIES:
         raise too_many()
-    with _understood(), zipfile.ZipFile(io.BytesIO(data)) as archive:
+    with _understood(), zipfile.ZipFile(file) as archive:
         found = _found(archive)
         tree = {path: entry for path, (entry, _) in found.items()}
         check(tree)
@@ -63,6 +58,16 @@ def unpack(data: bytes, writer: Writer) -> None:
             elif entry.kind is Kind.FILE:
                 writer.file(path, entry, _chunks(archive, member))
         writer.links(tree)
+
+
+def _headers(file: BinaryIO) -> int:
+    """How many entries there are at most."""
+    count, before = 0, b""
+    file.seek(0)
+    while chunk := file.read(CHUNK):
+        count += (before + chunk).count(_HEADER)
+        before = chunk[1 - len(_HEADER) :]
+    return count
 
 
 @contextmanager

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from base64 import b64decode, b64encode
 from dataclasses import dataclass
 from functools import partial
-from hashlib import sha256
-from typing import TYPE_CHECKING, Final, TypeVar
+from hashlib import file_digest, sha256
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -17,7 +18,7 @@ from streamfn.packages.archive import unpack
 from streamfn.packages.inline import InlineCode, file_name
 from streamfn.packages.merging import merge
 from streamfn.packages.shelf import Shelf
-from streamfn.packages.tree import UNZIPPED_LIMIT, ZIPPED_LIMIT, Entry, Kind, hash_of, refused
+from streamfn.packages.tree import UNZIPPED_LIMIT, ZIPPED_LIMIT, Entry, Kind, hash_of, refused, too_large
 from streamfn.packages.writing import Writer
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 T = TypeVar("T")
+_File: TypeAlias = io.BufferedReader | io.BytesIO
 
 _TRIES: Final = 5
 """Looks at a folder that is being written to, before giving up."""
@@ -73,7 +75,7 @@ class CodeStore:
         self._limiter = anyio.CapacityLimiter(1)
 
     async def add(self, source: Path | bytes | InlineCode, runtime: str, handler: str) -> Code:
-        """The code of a folder, a zip (as a file or as its bytes) or a text.
+        """The code of a folder, a zip (a file, or its bytes, which have a limit of their own) or a text.
 
         Of folders `.git`, `__pycache__` and the state directory are left out.
         """
@@ -133,7 +135,10 @@ class CodeStore:
         if isinstance(source, InlineCode):
             return self._add_text(source.text.encode(), file_name(source, runtime, handler))
         if isinstance(source, bytes):
-            return self._add_zip(source)
+            if len(source) >= ZIPPED_LIMIT:
+                fix = "put it where it can be fetched, or name the unpacked folder"
+                raise refused(f"Zipped size must be smaller than {ZIPPED_LIMIT} bytes", fix)
+            return self._add_zip(io.BytesIO(source))
         return self._add_path(source)
 
     def _add_path(self, source: Path) -> Code:
@@ -142,14 +147,22 @@ class CodeStore:
         if is_folder:
             return self._add_folder(source)
         if is_file:
-            return self._add_zip(_read(source))
+            with folders.readable():
+                file = source.open("rb")
+            with file:
+                return self._add_zip(file)
         raise refused(f"{source} is no folder and no zip", "check the path")
 
-    def _add_zip(self, data: bytes) -> Code:
-        name = sha256(data).digest()
+    def _add_zip(self, file: _File) -> Code:
+        # No zip is larger than what it holds, but for what does not belong there.
+        if file.seek(0, io.SEEK_END) >= UNZIPPED_LIMIT:
+            raise too_large()
+        name = _hashed(file)
 
         def write(writer: Writer) -> bytes:
-            unpack(data, writer)
+            unpack(file, writer)
+            if _hashed(file) != name:
+                raise refused("the zip is being written to", "deploy it when that is over")
             return name
 
         return self._find_name(name) or self._filled(write)
@@ -252,7 +265,6 @@ def _write(write: Callable[[Writer], bytes], draft: Path) -> str:
     return name.hex()
 
 
-def _read(zipped: Path) -> bytes:
-    with folders.readable(), zipped.open("rb") as file:
-        # One byte more says that it is too large.
-        return file.read(ZIPPED_LIMIT + 1)
+def _hashed(file: _File) -> bytes:
+    file.seek(0)
+    return file_digest(file, "sha256").digest()

@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 from streamfn.errors import ConfigurationError
 
 ZIPPED_LIMIT: Final = 52_428_800
-"""Bytes that a zip has to stay below (AWS Lambda quotas)."""
+"""Bytes that a zip has to stay below where it is sent with a request (AWS Lambda quotas)."""
 UNZIPPED_LIMIT: Final = 262_144_000
 """Bytes that code has to stay below, unpacked; code and layers together may reach it."""
 MOST_ENTRIES: Final = 250_000

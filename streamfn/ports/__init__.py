@@ -17,6 +17,7 @@ from streamfn.ports.destinations import SendFailure as SendFailure
 from streamfn.ports.environments import Answer as Answer
 from streamfn.ports.environments import Environment as Environment
 from streamfn.ports.environments import Request as Request
+from streamfn.ports.environments import ResponseStream as ResponseStream
 from streamfn.ports.environments import Runtime as Runtime
 from streamfn.ports.events import Event as Event
 from streamfn.ports.events import EventQueue as EventQueue
@@ -38,6 +39,9 @@ from streamfn.ports.letters import Parked as Parked
 from streamfn.ports.letters import SequencedStore as SequencedStore
 from streamfn.ports.letters import Sequences as Sequences
 from streamfn.ports.letters import is_sequenced as is_sequenced
+from streamfn.ports.objects import Bucket as Bucket
+from streamfn.ports.objects import Secret as Secret
+from streamfn.ports.objects import Take as Take
 from streamfn.ports.resources import Resource as Resource
 from streamfn.ports.resources import ResourceStore as ResourceStore
 from streamfn.ports.sources import Assigned as Assigned

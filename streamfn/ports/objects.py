@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Awaitable, Callable
+from typing import Protocol, TypeAlias
+
+Take: TypeAlias = Callable[[bytes], Awaitable[None]]
+"""Takes the next piece of an object. What it raises ends the fetching."""
 
 
 class Bucket(Protocol):
     """A bucket to read from."""
 
-    async def fetch(self, key: str, version: str | None, limit: int) -> bytes:
-        """An object, or one version of it. Raises FileNotFoundError where there is none, OSError where it
-        cannot be had now, ConfigurationError where only a person can help, also above `limit` bytes.
+    async def fetch(self, key: str, version: str | None, take: Take) -> None:
+        """Gives an object, or one version of it, piece by piece: all of it when this returns. Raises
+        FileNotFoundError where there is none, OSError where it cannot be had now or broke off,
+        ConfigurationError where only a person can help, and whatever `take` raises.
         """
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -30,6 +31,16 @@ def options(server: Ministack) -> dict[str, Any]:
     }
 
 
+async def fetched(bucket: S3Bucket, key: str, version: str | None = None) -> bytes:
+    pieces: list[bytes] = []
+
+    async def take(piece: bytes) -> None:
+        pieces.append(piece)
+
+    await bucket.fetch(key, version, take)
+    return b"".join(pieces)
+
+
 @pytest.fixture
 async def bucket(aws: Ministack) -> AsyncIterator[str]:
     name = aws.unique("code")
@@ -41,7 +52,7 @@ async def bucket(aws: Ministack) -> AsyncIterator[str]:
 
 
 async def test_an_object_comes_whole(aws: Ministack, bucket: str) -> None:
-    assert await S3Bucket(bucket, **options(aws)).fetch("a/fn.zip", None, len(CODE)) == CODE
+    assert await fetched(S3Bucket(bucket, **options(aws)), "a/fn.zip") == CODE
 
 
 async def test_a_version_is_that_version(aws: Ministack, bucket: str) -> None:
@@ -49,19 +60,27 @@ async def test_a_version_is_that_version(aws: Ministack, bucket: str) -> None:
         old = (await s3.put_object(Bucket=bucket, Key="x", Body=b"old"))["VersionId"]
         await s3.put_object(Bucket=bucket, Key="x", Body=b"new")
     there = S3Bucket(bucket, **options(aws))
-    assert [await there.fetch("x", version, 10) for version in (old, None)] == [b"old", b"new"]
+    assert [await fetched(there, "x", version) for version in (old, None)] == [b"old", b"new"]
 
 
-async def test_what_is_too_large_is_refused(aws: Ministack, bucket: str) -> None:
-    with pytest.raises(ConfigurationError, match="has more than 2,559,999 bytes"):
-        await S3Bucket(bucket, **options(aws)).fetch("a/fn.zip", None, len(CODE) - 1)
+async def test_who_takes_it_may_end_it(aws: Ministack, bucket: str) -> None:
+    sizes: list[int] = []
+
+    async def take(piece: bytes) -> None:
+        sizes.append(len(piece))
+        raise LookupError("enough")
+
+    with pytest.raises(LookupError, match="enough"):
+        await S3Bucket(bucket, **options(aws)).fetch("a/fn.zip", None, take)
+    assert len(sizes) == 1
+    assert sizes[0] <= 2**20
 
 
 async def test_what_is_not_there_is_no_file(aws: Ministack, bucket: str) -> None:
     with pytest.raises(FileNotFoundError, match="NoSuchKey"):
-        await S3Bucket(bucket, **options(aws)).fetch("b", None, 1)
+        await fetched(S3Bucket(bucket, **options(aws)), "b")
     with pytest.raises(FileNotFoundError, match="NoSuchBucket"):
-        await S3Bucket(aws.unique("none"), **options(aws)).fetch("b", None, 1)
+        await fetched(S3Bucket(aws.unique("none"), **options(aws)), "b")
 
 
 async def test_a_secret_has_its_text(aws: Ministack) -> None:
@@ -84,7 +103,7 @@ async def test_a_server_that_is_away_is_no_wrong_configuration() -> None:
     with pytest.raises(OSError, match=r"127\.0\.0\.1:1"):
         await AwsSecret("s", **keys).value()
     with pytest.raises(OSError, match=r"127\.0\.0\.1:1"):
-        await S3Bucket("b", **keys).fetch("k", None, 1)
+        await fetched(S3Bucket("b", **keys), "k")
 
 
 async def test_the_endpoint_map_says_where(aws: Ministack, bucket: str) -> None:
@@ -95,7 +114,13 @@ async def test_the_endpoint_map_says_where(aws: Ministack, bucket: str) -> None:
         "secret_access_key": SECRET,
     }
     endpoints = endpoints_of([entry])
-    assert await Objects(endpoints)(bucket, "a/fn.zip") == CODE
+    pieces: list[bytes] = []
+
+    async def take(piece: bytes) -> None:
+        pieces.append(piece)
+
+    await Objects(endpoints)(bucket, "a/fn.zip", None, take)
+    assert b"".join(pieces) == CODE
     name = aws.unique("secret")
     async with aws.client("secretsmanager") as manager:
         made = await manager.create_secret(Name=name, SecretString='{"username": "me", "password": "x"}')
@@ -103,21 +128,35 @@ async def test_the_endpoint_map_says_where(aws: Ministack, bucket: str) -> None:
         assert await Secrets(None, endpoints).fields(named) == {"username": "me", "password": "x"}
 
 
-async def test_a_server_needs_no_name_for_each_bucket() -> None:
-    asked: list[str] = []
+@asynccontextmanager
+async def answering(answer: bytes, asked: list[str]) -> AsyncIterator[S3Bucket]:
+    """A bucket behind a server that gives one answer, whatever is asked."""
 
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         asked.append((await reader.readuntil(b"\r\n\r\n")).decode())
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\ncode")
+        writer.write(answer)
         await writer.drain()
         writer.close()
 
-    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+    async with await asyncio.start_server(respond, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         keys: Any = {"region": "us-east-1", "access_key_id": KEY, "secret_access_key": SECRET}
-        there = S3Bucket("bucket", endpoint_url=f"http://localhost:{port}", **keys)
-        assert await there.fetch("a/fn.zip", None, 4) == b"code"
+        yield S3Bucket("bucket", endpoint_url=f"http://localhost:{port}", **keys)
+
+
+async def test_a_server_needs_no_name_for_each_bucket() -> None:
+    asked: list[str] = []
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\ncode"
+    async with answering(answer, asked) as there:
+        assert await fetched(there, "a/fn.zip") == b"code"
     assert asked[0].startswith("GET /bucket/a/fn.zip HTTP/1.1\r\n")
+
+
+async def test_an_object_that_breaks_off_is_none() -> None:
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\nConnection: close\r\n\r\ncode"
+    async with answering(answer, []) as there:
+        with pytest.raises(OSError, match="s3://bucket/a/fn.zip: it broke off"):
+            await fetched(there, "a/fn.zip")
 
 
 def test_they_are_offered() -> None:

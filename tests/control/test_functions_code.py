@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
+import errno
+from functools import partial
+from hashlib import sha256
+
+import anyio
 import pytest
 from botocore.exceptions import ClientError
 
 from streamfn.control.code import check_size, code_response
+from streamfn.control.drafts import Draft
 from streamfn.control.errors import ApiError
+from streamfn.control.operations import Operating
 from streamfn.control.plane import Plane
+from streamfn.packages.tree import UNZIPPED_LIMIT, ZIPPED_LIMIT
+from streamfn.ports import Take
 from tests.control.calling import Calls
-from tests.control.function_calls import ONE, ROLE, TWO, active, create, refused, said
+from tests.control.function_calls import ONE, ROLE, TWO, active, create, hashed, refused, said
 from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
+
+IN_S3 = {"S3Bucket": "code", "S3Key": "orders.zip"}
 
 
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+def uploads(plane: Plane) -> list[str]:
+    """The zips that are kept, and those that are coming."""
+    return sorted(path.name for path in (plane.state_dir / "uploads").iterdir())
 
 
 async def test_code_is_handed_out(call: Calls, plane: Plane) -> None:
@@ -86,26 +102,119 @@ async def test_local_code_from_elsewhere_is_refused(call: Calls, plane: Plane, k
 
 
 async def test_code_is_fetched(call: Calls, plane: Plane) -> None:
-    async def fetch(bucket: str, key: str, version: str | None) -> bytes:
-        if (bucket, key, version) != ("code", "orders.zip", "v1"):
+    async def fetch(bucket: str, key: str, version: str | None, take: Take) -> None:
+        if bucket != "code":
+            raise FileNotFoundError(f"s3://{bucket}/{key}: GetObject: NoSuchBucket")
+        if (key, version) != ("orders.zip", "v1"):
             raise FileNotFoundError(key)
-        return TWO
+        await take(TWO[:100])
+        await take(TWO[100:])
 
     plane.objects = fetch
-    await create(call, Code={"S3Bucket": "code", "S3Key": "orders.zip", "S3ObjectVersion": "v1"})
+    made = await create(call, Code=IN_S3 | {"S3ObjectVersion": "v1"})
+    assert (made["CodeSha256"], made["CodeSize"]) == (hashed(TWO), len(TWO))
     await active(call)
     assert (await said(plane))["said"] == "two"
     with pytest.raises(ClientError, match="S3 Error Code: NoSuchKey"):
         await create(call, "other", Code={"S3Bucket": "code", "S3Key": "no.zip"})
+    with pytest.raises(
+        ClientError, match="NoSuchBucket. S3 Error Message: The specified bucket does not exist"
+    ):
+        await create(call, "other", Code={"S3Bucket": "none", "S3Key": "orders.zip"})
+    location = (await call("GetFunction", FunctionName="orders"))["Code"]["Location"]
+    response = await code_response(plane, location.removeprefix(plane.url))
+    assert response is not None
+    assert response.body == TWO
+    assert uploads(plane) == [f"{sha256(TWO).hexdigest()}.zip"]
 
 
 async def test_a_server_that_cannot_be_reached_is_said(call: Calls, plane: Plane) -> None:
-    async def fetch(bucket: str, key: str, version: str | None) -> bytes:
+    async def fetch(bucket: str, key: str, version: str | None, take: Take) -> None:
+        await take(TWO[:100])
         raise ConnectionRefusedError("nobody is there")
 
     plane.objects = fetch
     with pytest.raises(ClientError, match="Error occurred while GetObject.*nobody is there"):
-        await create(call, Code={"S3Bucket": "code", "S3Key": "orders.zip"})
+        await create(call, Code=IN_S3)
+    assert uploads(plane) == []
+
+
+async def test_what_comes_is_cut_off_where_it_is_too_large(call: Calls, plane: Plane) -> None:
+    async def fetch(bucket: str, key: str, version: str | None, take: Take) -> None:
+        await take(TWO)
+        # Never written to, so that it takes no memory.
+        await take(bytes(UNZIPPED_LIMIT - len(TWO)))
+        raise AssertionError
+
+    plane.objects = fetch
+    with pytest.raises(ClientError, match="Unzipped size must be smaller than 262144000 bytes") as caught:
+        await create(call, Code=IN_S3)
+    assert caught.value.response["Error"]["Code"] == "InvalidParameterValueException"
+    assert uploads(plane) == []
+
+
+async def test_a_full_disk_is_no_fault_of_the_bucket(
+    call: Calls, plane: Plane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fetch(bucket: str, key: str, version: str | None, take: Take) -> None:
+        await take(TWO)
+
+    def write(draft: Draft, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Draft, "write", write)
+    plane.objects = fetch
+    with pytest.raises(ClientError, match="could not be stored: .* No space left on device") as caught:
+        await create(call, Code=IN_S3)
+    assert caught.value.response["Error"]["Code"] == "ServiceException"
+    assert uploads(plane) == []
+
+
+async def test_only_what_is_sent_has_the_smaller_limit(call: Calls, plane: Plane) -> None:
+    with pytest.raises(ClientError, match="Zipped size must be smaller than 52428800 bytes"):
+        await create(call, data=bytes(ZIPPED_LIMIT))
+    assert uploads(plane) == []
+
+
+async def test_what_is_being_fetched_is_not_pruned_and_goes_when_it_is_stopped(
+    call: Calls, plane: Plane, operating: Operating
+) -> None:
+    begun, go_on = anyio.Event(), anyio.Event()
+
+    async def fetch(bucket: str, key: str, version: str | None, take: Take) -> None:
+        await take(TWO[:100])
+        begun.set()
+        await go_on.wait()
+        await take(TWO[100:])
+
+    plane.objects = fetch
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(partial(create, call, Code=IN_S3))
+        await begun.wait()
+        # Prunes: nothing refers to what is coming.
+        await create(call, "other")
+        await active(call, "other")
+        await call("DeleteFunction", FunctionName="other")
+        await until(lambda: len(uploads(plane)) == 1)
+        go_on.set()
+    await active(call)
+    assert (await said(plane))["said"] == "two"
+
+    begun, go_on = anyio.Event(), anyio.Event()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(partial(create, call, "stopped", Code=IN_S3))
+        await begun.wait()
+        assert len(uploads(plane)) == 2
+        tasks.cancel_scope.cancel()
+    assert uploads(plane) == [f"{sha256(TWO).hexdigest()}.zip"]
+
+
+async def test_what_a_killed_daemon_was_fetching_goes_at_the_next_start(plane: Plane) -> None:
+    left = plane.state_dir / "uploads" / ".0123456789abcdef"
+    left.parent.mkdir()
+    left.write_bytes(b"half")
+    await Operating(plane).restore()
+    assert uploads(plane) == []
 
 
 async def test_code_that_was_deleted_is_not_handed_out(call: Calls, plane: Plane) -> None:

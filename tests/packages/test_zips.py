@@ -10,9 +10,10 @@ import subprocess
 import zipfile
 from base64 import b64encode
 from functools import partial
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import BinaryIO
 
 import pytest
 from anyio import to_thread
@@ -21,7 +22,9 @@ from hypothesis import strategies as st
 
 from streamfn.errors import ConfigurationError
 from streamfn.packages import Code, CodeStore
+from streamfn.packages.archive import unpack
 from streamfn.packages.tree import UNZIPPED_LIMIT, ZIPPED_LIMIT
+from streamfn.packages.writing import Writer
 from tests.packages.made import DOS, UNIX, contents, link, member, zipped
 
 UNREADABLE = "Could not unzip uploaded file. Please check your file, then try to upload again."
@@ -300,13 +303,46 @@ async def test_code_has_to_be_smaller_than_250_mb(store: CodeStore, state_dir: P
     assert code.size == UNZIPPED_LIMIT - 1
 
 
-async def test_a_zip_has_to_be_smaller_than_50_mb(store: CodeStore, state_dir: Path, tmp_path: Path) -> None:
+async def test_a_zip_that_is_sent_has_to_be_smaller_than_50_mb(store: CodeStore, state_dir: Path) -> None:
+    error = await refused(store, state_dir, bytes(ZIPPED_LIMIT))
+    assert error.problem == "Zipped size must be smaller than 52428800 bytes"
+
+
+async def test_a_zip_in_a_file_may_be_larger(store: CodeStore, tmp_path: Path) -> None:
     path = tmp_path / "large.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr("a", bytes(ZIPPED_LIMIT))
+    code = await store.add(path, "python3.12", "app.handler")
+    assert code.size == ZIPPED_LIMIT
+    with path.open("rb") as file:
+        assert code.sha256 == b64encode(file_digest(file, "sha256").digest()).decode()
+
+
+async def test_no_file_is_read_that_cannot_be_small_enough(
+    store: CodeStore, state_dir: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "huge.zip"
     with path.open("wb") as file:
-        file.truncate(ZIPPED_LIMIT * 100)
-    for source in (path, bytes(ZIPPED_LIMIT)):
-        with pytest.raises(ConfigurationError, match="Zipped size must be smaller than 52428800 bytes"):
-            await store.add(source, "python3.12", "app.handler")
+        file.truncate(UNZIPPED_LIMIT * 1000)
+    with pytest.raises(ConfigurationError, match="Unzipped size must be smaller than 262144000 bytes"):
+        await store.add(path, "python3.12", "app.handler")
+    assert list((state_dir / "code").glob("*")) == []
+
+
+async def test_a_zip_that_changes_while_it_is_read_is_refused(
+    store: CodeStore, state_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "code.zip"
+    path.write_bytes(zipped(("app.py", "1")))
+
+    def changing(file: BinaryIO, writer: Writer) -> None:
+        with path.open("r+b") as other:
+            other.write(zipped(("app.py", "2")))
+        unpack(file, writer)
+
+    monkeypatch.setattr("streamfn.packages.store.unpack", changing)
+    with pytest.raises(ConfigurationError, match="is being written to"):
+        await store.add(path, "python3.12", "app.handler")
     assert list((state_dir / "code").glob("*")) == []
 
 
