@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Final
@@ -13,11 +14,22 @@ from streamfn.control.messages import HttpResponse
 NO_BODY: Final = frozenset({204, 304})
 
 
+def request_id() -> str:
+    """One more id, in the form of a UUID."""
+    text = os.urandom(16).hex()
+    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-a{text[17:20]}-{text[20:]}"
+
+
 def refusal(status: int, code: str, message: str) -> HttpResponse:
-    """An error as Lambda's API gives it: its code in a header, its message in JSON."""
+    """An error as Lambda's API gives it: its code and an id of its own in headers, its message in JSON."""
     kind = "Server" if status >= 500 else "User"
     body = orjson.dumps({"Type": kind, "message": message, "Message": message})
-    return HttpResponse(status, (("Content-Type", "application/json"), ("x-amzn-ErrorType", code)), body)
+    headers = [
+        ("x-amzn-RequestId", request_id()),
+        ("x-amzn-ErrorType", code),
+        ("Content-Type", "application/json"),
+    ]
+    return HttpResponse(status, headers, body)
 
 
 def head_of(response: HttpResponse, date: str, size: int | None, *, keep_alive: bool | None) -> bytes:

@@ -81,6 +81,12 @@ class _Incoming:
         path, _, query = _target(self.url.decode("latin-1")).partition("?")
         return HttpRequest(self.method, path, query, self.headers, bytes(self.body))
 
+    def head(self) -> bytes:
+        """What a parser reads it from once more, without the wish for another protocol."""
+        first = b"%b %b HTTP/1.%d" % (self.method.encode(), self.url, self.http11)
+        fields = [f"{name}: {value}" for name, value in self.headers.items() if name != "upgrade"]
+        return b"\r\n".join([first, *(each.encode("latin-1") for each in fields), b"", b""])
+
 
 _Item: TypeAlias = _Incoming | HttpResponse
 
@@ -169,6 +175,8 @@ class Connection(asyncio.Protocol):
                 # There is nothing to change to; the request counts, and the connection stays what it is.
                 self._parser = httptools.HttpRequestParser(self)
                 data = data[upgrade.args[0] :]
+                if self._incoming is not None:  # its body is still to come
+                    self._parser.feed_data(self._incoming.head())
             else:
                 return
 
@@ -198,9 +206,11 @@ class Connection(asyncio.Protocol):
         incoming = self._incoming
         if incoming is None:
             return
-        incoming.begun, incoming.reading = self._now(), True
         incoming.method = self._parser.get_method().decode()
         incoming.http11 = self._parser.get_http_version() == "1.1"
+        if self._upgrades(incoming):
+            return
+        incoming.begun, incoming.reading = self._now(), True
         headers = incoming.headers
         if int(headers.get("content-length") or 0) > self._limits.body_bytes:
             self._refuse_body()
@@ -225,7 +235,7 @@ class Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         self._loose = 0
         incoming = self._incoming
-        if incoming is None:
+        if incoming is None or self._upgrades(incoming):
             return
         self._continues = False
         incoming.keep_alive = self._parser.should_keep_alive()
@@ -235,6 +245,10 @@ class Connection(asyncio.Protocol):
             self._transport.pause_reading()
         elif len(self._pending) == _MOST_WAITING:
             self._refuse(503, "ServiceUnavailableException", "There are too many requests at a time.")
+
+    def _upgrades(self, incoming: _Incoming) -> bool:
+        """Whether the parser ends here, for the client wishes for another protocol (RFC 9110, 7.8)."""
+        return self._parser.should_upgrade() and incoming.method != "CONNECT"
 
     # What the service says to it
 

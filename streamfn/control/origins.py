@@ -15,12 +15,8 @@ from streamfn.control.answers import refusal
 if TYPE_CHECKING:
     from streamfn.control.messages import Handler, HttpRequest, HttpResponse
 
-_BY_A_PAGE: Final = refusal(403, "AccessDeniedException", "Web pages may not use this API.")
-_OTHER_HOST: Final = refusal(
-    403,
-    "AccessDeniedException",
-    "The API listens on loopback, and is not called by that name: use its address.",
-)
+_BY_A_PAGE: Final = "Web pages may not use this API."
+_OTHER_HOST: Final = "The API listens on loopback, and is not called by that name: use its address."
 _BY_A_PERSON: Final = "none"
 """What browsers say of an address that was typed (Fetch Metadata)."""
 _RESERVED: Final = (".localhost", ".internal", ".local", ".test", ".home.arpa")
@@ -37,16 +33,20 @@ def asked_by_programs(handler: Handler, address: Address) -> Handler:
     async def handle(request: HttpRequest) -> HttpResponse:
         headers = request.headers
         if "origin" in headers or headers.get("sec-fetch-site", _BY_A_PERSON) != _BY_A_PERSON:
-            return _BY_A_PAGE
+            return _denied(_BY_A_PAGE)
         host = headers.get("host", "")
         if checks_host and host not in good:
             if not _private(host):
-                return _OTHER_HOST
+                return _denied(_OTHER_HOST)
             if len(good) < _NAMES:
                 good.add(host)
         return await handler(request)
 
     return handle
+
+
+def _denied(message: str) -> HttpResponse:
+    return refusal(403, "AccessDeniedException", message)
 
 
 def _private(host: str) -> bool:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from streamfn.control.connection import Connection
     from streamfn.control.messages import Handler
 
-_FAILED: Final = refusal(500, "ServiceException", "An error occurred. The log says which.")
+_FAILED: Final = "An error occurred. The log says which."
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class Service:
             return await self._handler(request)
         except Exception:
             self.log.exception("api_request_failed", method=request.method, path=request.path)
-            return _FAILED
+            return refusal(500, "ServiceException", _FAILED)
 
     async def watch(self) -> None:
         """Holds all connections to the limits, for as long as it is let."""

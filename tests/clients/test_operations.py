@@ -12,6 +12,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 PROGRAMS = (
     "functions",
     "invoking",
+    "streaming",
     "versions",
     "layers",
     "mappings",

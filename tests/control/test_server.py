@@ -43,6 +43,43 @@ async def test_a_connection_is_kept_and_closed_as_its_client_says() -> None:
         assert await client.ended() == b""
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"Content-Length: 4\r\n\r\nbody",
+        b"Transfer-Encoding: chunked\r\n\r\n3\r\nbod\r\n1\r\ny\r\n0\r\n\r\n",
+        b"\r\n",
+    ],
+    ids=["sized", "chunked", "none"],
+)
+@pytest.mark.parametrize("whole", [True, False])
+async def test_a_wish_for_another_protocol_is_passed_over(body: bytes, whole: bool) -> None:
+    # As HTTP clients that speak HTTP/2 ask each server first.
+    request = (
+        b"POST /a?b HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade, HTTP2-Settings\r\n"
+        b"Upgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n" + body
+    )
+    pieces = [request * 2] if whole else [request[at : at + 1] for at in range(len(request))] * 2
+    async with serving(echo, ANY) as url, wire(url) as client:
+        for piece in pieces:
+            await client.send(piece)
+        for _ in range(2):
+            seen = said((await client.answer()).body)
+            assert (seen["path"], seen["query"], seen["body"]) == ("/a", "b", "body" if body[2:] else "")
+        await client.send(post(b"", "/last", "Connection: close"))
+        assert said((await client.answer()).body)["path"] == "/last"
+        assert await client.ended() == b""
+
+
+async def test_a_client_that_wishes_for_another_protocol_is_told_once_to_go_on() -> None:
+    wish = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "Expect: 100-continue")
+    async with serving(echo, ANY) as url, wire(url) as client:
+        await client.send(post(b"body", "/", *wish)[:-4])
+        assert (await client.answer()).status == 100
+        await client.send(b"body")
+        assert said((await client.answer()).body)["body"] == "body"
+
+
 async def test_requests_that_come_together_are_answered_in_turn() -> None:
     together = b"".join(post(b"%d" % number) for number in range(100))
     async with serving(echo, ANY) as url, wire(url) as client:

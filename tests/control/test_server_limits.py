@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from uuid import UUID
 
 import anyio
 import pytest
@@ -40,6 +41,7 @@ async def test_what_is_malformed_is_refused_and_the_connection_ends(request_: by
         assert seen.status == 400
         assert seen.headers["connection"] == "close"
         assert seen.headers["x-amzn-errortype"] == "MalformedRequestException"
+        assert str(UUID(seen.headers["x-amzn-requestid"])) == seen.headers["x-amzn-requestid"]
         assert "HTTP/1.1" in str(said(seen.body)["message"])
         assert await client.ended() == b""
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 from urllib.parse import urlsplit
+from uuid import UUID
 
 import orjson
 import pytest
@@ -47,6 +48,7 @@ class Asked:
             return "", ""
         assert response.status == 403
         headers = dict(response.headers)
+        assert UUID(headers["x-amzn-RequestId"])
         assert isinstance(response.body, bytes)
         return headers["x-amzn-ErrorType"], orjson.loads(response.body)["message"]
 

@@ -303,6 +303,78 @@ def check_sources_that_are_refused() -> None:
         )
 
 
+def check_timestamps_that_are_refused() -> None:
+    with refused(INVALID, "Timestamp only valid with StartingPosition AT_TIMESTAMP", 400):
+        of_stream(StartingPositionTimestamp=1)
+    with refused(INVALID, "Timestamp only valid with StartingPosition AT_TIMESTAMP", 400):
+        of_stream(EventSourceArn=table(), StartingPositionTimestamp=1)
+    with refused(INVALID, "Need to specify a timestamp", 400):
+        of_stream(StartingPosition="AT_TIMESTAMP")
+    with refused(INVALID, "StartingPositionTimestamp: must not be in the future", 400):
+        of_stream(StartingPosition="AT_TIMESTAMP", StartingPositionTimestamp=32_503_680_000)
+    made = of_stream(StartingPosition="AT_TIMESTAMP", StartingPositionTimestamp=1.5)
+    assert made["StartingPositionTimestamp"].timestamp() == 1.5
+
+
+def check_destinations_that_are_refused() -> None:
+    topic = arn("", unique("topic"), "sns")
+    for destination in (
+        queue(".fifo"),
+        f"{topic}.fifo",
+        arn("function", function()),
+        arn("event-bus/default", "", "events"),
+        "kafka://failures",
+        f"{queue()}?endpoint_url=http://127.0.0.1:1",
+    ):
+        with refused(INVALID, status=400):
+            of_stream(DestinationConfig={"OnFailure": {"Destination": destination}})
+    for destination in (queue(), topic, "arn:aws:s3:::failures"):
+        made = of_stream(DestinationConfig={"OnFailure": {"Destination": destination}})
+        assert made["DestinationConfig"] == {"OnFailure": {"Destination": destination}}
+
+
+def check_an_arn_says_what_and_not_where() -> None:
+    with refused(INVALID, "Unrecognized event source.", 400):
+        of_queue(EventSourceArn=f"{queue()}?endpoint_url=http://127.0.0.1:1")
+
+
+def check_options_that_go_by_empty_values() -> None:
+    made = settled(
+        of_queue(
+            FilterCriteria={"Filters": [{"Pattern": '{"body": ["a"]}'}]},
+            FunctionResponseTypes=["ReportBatchItemFailures"],
+            MetricsConfig={"Metrics": ["EventCount"]},
+            MaximumBatchingWindowInSeconds=5,
+        ),
+        "Enabled",
+    )
+    assert made["MetricsConfig"] == {"Metrics": ["EventCount"]}
+    api.update_event_source_mapping(
+        UUID=made["UUID"],
+        FilterCriteria={},
+        FunctionResponseTypes=[],
+        MetricsConfig={"Metrics": []},
+        MaximumBatchingWindowInSeconds=0,
+    )
+    found = settled(made, "Enabled")
+    assert not {"FilterCriteria", "MetricsConfig"} & set(found)
+    assert (found["FunctionResponseTypes"], found["MaximumBatchingWindowInSeconds"]) == ([], 0)
+    for option, value, shown in (
+        ("ScalingConfig", {"MaximumConcurrency": 2}, {"MaximumConcurrency": 2}),
+        (
+            "ProvisionedPollerConfig",
+            {"MinimumPollers": 3},
+            {"MinimumPollers": 3, "MaximumPollers": 200},
+        ),
+    ):
+        changed = api.update_event_source_mapping(UUID=made["UUID"], **{option: value})
+        assert changed[option] == shown
+        settled(made, "Enabled")
+        changed = api.update_event_source_mapping(UUID=made["UUID"], **{option: {}})
+        assert option not in changed
+        settled(made, "Enabled")
+
+
 def check_windows_that_are_refused() -> None:
     needed = "Maximum batch window in seconds must be greater than 0 if maximum batch size is greater than 10"
     with refused(INVALID, needed, 400):
@@ -333,10 +405,13 @@ def check_options_that_are_refused() -> None:
             of_queue(**{option: value})
     with refused(INVALID, unsupported.format("ScalingConfig"), 400):
         of_stream(ScalingConfig={"MaximumConcurrency": 2})
-    with refused(INVALID, status=400):
+    with refused(INVALID, "Batching window is not supported for FIFO queues", 400):
         of_queue(EventSourceArn=queue(".fifo"), MaximumBatchingWindowInSeconds=1)
-    with refused(INVALID, status=400):
+    with refused(INVALID, "StartingPosition is not valid for SQS event sources.", 400):
         of_queue(StartingPosition="LATEST")
+    mode = "SelfManagedKafkaEventSourceConfig.ConsumptionMode: mode Queue: not supported yet"
+    with refused(INVALID, mode, 400):
+        of_kafka(SelfManagedKafkaEventSourceConfig={"ConsumptionMode": "Queue"})
     with refused(INVALID, "Invalid filter pattern definition.", 400):
         of_queue(FilterCriteria={"Filters": [{"Pattern": '{"body": "no list"}'}]})
     with refused(INVALID, "Invalid filter pattern definition.", 400):

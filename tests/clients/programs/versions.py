@@ -119,6 +119,25 @@ def check_aliases() -> None:
         api.get_alias(FunctionName=name, Name="live")
 
 
+def check_what_was_put_for_an_alias_goes_with_it() -> None:
+    name = versions(1)
+    alias = {"FunctionName": name, "Qualifier": "live"}
+    permission = {"StatementId": "s", "Action": "lambda:InvokeFunction", "Principal": "s3.amazonaws.com"}
+    revision = api.create_alias(FunctionName=name, Name="live", FunctionVersion="1")["RevisionId"]
+    api.put_function_event_invoke_config(**alias, MaximumRetryAttempts=0)
+    api.create_function_url_config(**alias, AuthType="NONE")
+    api.add_permission(**alias, **permission, RevisionId=revision)
+    now = api.get_alias(FunctionName=name, Name="live")["RevisionId"]
+    assert api.get_policy(**alias)["RevisionId"] == now != revision
+    api.delete_alias(FunctionName=name, Name="live")
+    assert api.list_function_event_invoke_configs(FunctionName=name)["FunctionEventInvokeConfigs"] == []
+    assert api.list_function_url_configs(FunctionName=name)["FunctionUrlConfigs"] == []
+    api.create_alias(FunctionName=name, Name="live", FunctionVersion="1")
+    for operation in (api.get_policy, api.get_function_event_invoke_config, api.get_function_url_config):
+        with refused("ResourceNotFoundException", status=404):
+            operation(**alias)
+
+
 def check_aliases_are_listed_by_pages() -> None:
     name = versions(2)
     for alias, version in (("a", "1"), ("b", "2"), ("c", "1"), ("d", "$LATEST")):
