@@ -73,7 +73,7 @@ class SelfManagedEventSource(_Form):
 
 def _stream_mode(value: str) -> str:
     if value == "Queue":
-        raise wrong("Queue: not supported yet", "remove it, or write Stream")
+        raise wrong("mode Queue: not supported yet", "remove it, or write Stream")
     return value
 
 

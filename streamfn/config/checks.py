@@ -45,7 +45,9 @@ def _options(mapping: EventSourceMapping, kind: Kind) -> _Found:
         if name in kind.not_yet:
             yield name, f"not supported yet for a {kind.name}", "remove it"
             continue
-        problem = f"Unsupported {aws} parameter for given event source mapping type."
+        problem = _IN_SERVICES_WORDS.get((name, kind.name)) or (
+            f"Unsupported {aws} parameter for given event source mapping type."
+        )
         yield name, problem, f"a {kind.name} does not take it: remove it{_INSTEAD.get((name, kind.name), '')}"
 
 
@@ -149,6 +151,11 @@ def _pollers(mapping: EventSourceMapping, kind: Kind) -> _Found:
         name = "minimum_pollers" if least is not None else "maximum_pollers"
         yield name, "does not go with ScalingConfig.MaximumConcurrency", "keep one of the two"
 
+
+_IN_SERVICES_WORDS: Final = {
+    ("maximum_batching_window_in_seconds", "FIFO queue"): "Batching window is not supported for FIFO queues",
+}
+"""What AWS says of an option that a kind does not take, where that is known."""
 
 _INSTEAD: Final = {
     ("parallelization_factor", "Kafka topic"): ", or set ordering: key and MaximumConcurrency",

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 from urllib.parse import urlencode
 
@@ -46,7 +45,8 @@ LAMBDA_TIMEOUT: Final = 3.0
 TIMEOUT: Final = 60.0
 """The same for functions in this process."""
 
-_SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]+:")
+_SCHEME: Final = re.compile(r"(?!s3://)[a-z][a-z0-9+.-]+:")
+"""How the addresses of what runs elsewhere begin. A package may lie in S3."""
 _REFERENCE: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
 
@@ -312,10 +312,6 @@ class FunctionConfig(BaseModel):
             if value is not None
         }
         return shown | dict(self.facts)
-
-    def layer_paths(self) -> list[Path]:
-        """Where the layers are, in order."""
-        return [Path(layer).expanduser() for layer in self.layers]
 
 
 _OF_DEPLOYMENTS: Final = (

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import types
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
@@ -26,7 +27,9 @@ from streamfn.config.fields import NotYet, Seconds, Share, Times, Whole
 from streamfn.config.file import _Top  # the file as it is written
 from streamfn.config.function import AliasEntry, FunctionConfig
 from streamfn.config.invoking import EventInvokeConfig, InvokeForms
+from streamfn.config.kinds import FIFO, KAFKA, QUEUE, STREAM, Kind
 from streamfn.config.mapping import EventSourceMapping
+from streamfn.config.meanings import BY_MODEL
 from streamfn.config.provisioning import ProvisionedEntry
 from streamfn.config.settings import Settings
 
@@ -73,7 +76,9 @@ class _Walk:
         properties["endpoints"]["items"] = self.ref(Endpoint)
         self.ref(Settings)
         self._defs["Settings"]["properties"] |= {
-            name: {"$ref": f"{_DEFS}Number"} for name in Settings().values() if "." in name
+            name: {"$ref": f"{_DEFS}Number", "default": value, "description": BY_MODEL["Settings"][name]}
+            for name, value in Settings().values().items()
+            if "." in name
         }
         self._defs["Number"] = {"anyOf": [{"type": "number", "minimum": 0}, _VARIABLE]}
         properties["settings"] = {"description": properties["settings"].get("description", "")} | self.ref(
@@ -100,15 +105,17 @@ class _Walk:
         properties: dict[str, Schema] = {}
         required: list[Schema] = []
         for each in models:
-            told = _descriptions(each)
+            told = {**_descriptions(each), **BY_MODEL.get(each.__name__, {})}
             for name, info in each.model_fields.items():
                 found = self._field(each, name, info)
                 if found is None:
                     continue
-                if description := told.get(name):
-                    found = {"description": description} | found
+                if meaning := _said(each, name, told.get(name, "")):
+                    found = {"description": meaning} | found
+                if (default := _default(info)) is not None:
+                    found = found | {"default": default}
                 names = _names(name, info, both)
-                if name == "function":
+                if name == "function" and both:
                     names.append("function_name")
                 properties |= dict.fromkeys(names, found)
                 if info.is_required() and model is not EventInvokeConfig:  # which stands below its function
@@ -244,6 +251,39 @@ def _flat(metadata: list[Any]) -> Iterator[Any]:
             yield from each.metadata
         else:
             yield each
+
+
+_LINK: Final = re.compile(r" \(\[[^]]*\]\([^)]*\)\)")
+"""Of Markdown, which leads nowhere in an editor."""
+
+
+def _said(model: type[BaseModel], name: str, meaning: str) -> str:
+    """What a field means, with the defaults that depend on the kind of source."""
+    text = _LINK.sub("", meaning)
+    if model is not EventSourceMapping or name not in _BY_KIND:
+        return text
+    kinds = {"Kafka": KAFKA, "streams": STREAM, "queues": QUEUE, "FIFO queues": FIFO}
+    values = {
+        kind: _plain_value(_BY_KIND[name](facts)) for kind, facts in kinds.items() if name in facts.takes
+    }
+    return f"{text} Default: {', '.join(f'{kind} {value}' for kind, value in values.items())}."
+
+
+_BY_KIND: Final[Mapping[str, Callable[[Kind], Any]]] = {
+    "batch_size": lambda kind: kind.batch_size,
+    "maximum_batching_window_in_seconds": lambda kind: f"{kind.window:g} s",
+    "ordering": lambda kind: kind.ordering,
+}
+
+
+def _plain_value(value: Any) -> Any:
+    return value.value if isinstance(value, Enum) else value
+
+
+def _default(info: FieldInfo) -> Any:
+    """What holds where nothing is written; None: nothing does, or it depends."""
+    value = _plain_value(None if info.is_required() else info.default)
+    return value if isinstance(value, bool | int | float) or (isinstance(value, str) and value) else None
 
 
 def _names(name: str, info: FieldInfo, both: bool) -> list[str]:

@@ -48,6 +48,25 @@ def lost_options(source: Any) -> list[str]:
     return [name for name, _ in parse_qsl(query) if name != "topic"]
 
 
+def consumer_of(source: Any) -> str | None:
+    """The consumer through which a stream of Kinesis is read."""
+    place, _, query = source.partition("?") if isinstance(source, str) else ("", "", "")
+    is_stream = place.startswith("kinesis:") or ":kinesis:" in place
+    return dict(parse_qsl(query)).get("consumer") if is_stream else None
+
+
+def topic_beside(target: Any, source: Any) -> str | None:
+    """`kafka://TOPIC`, as AWS writes a destination on the cluster of the source; None: it is none."""
+    if not isinstance(target, str) or not isinstance(source, str):
+        return None
+    place, _, query = target.partition("?")
+    if place.startswith("kafka://"):
+        there, here = urlsplit(place), urlsplit(source)
+        return f"kafka://{there.path.strip('/')}" if there.netloc == here.netloc else None
+    topic = dict(parse_qsl(query)).get("topic")
+    return f"kafka://{topic}" if topic and place == source.partition("?")[0] else None
+
+
 def destination(target: Any, logical: Mapping[str, str]) -> Any:
     """A destination as a template names it; None: AWS has no such thing. `logical`: functions' names."""
     if not isinstance(target, str):

@@ -5,36 +5,66 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from streamfn.config.errors import ConfigurationErrors, Places
+from streamfn.config.errors import ConfigurationErrors, Places, plain
 from streamfn.errors import ConfigurationError
+from streamfn.templates.language import Scope
 from streamfn.templates.parameters import text
-from streamfn.templates.reading import read
+from streamfn.templates.reading import read, section
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
-
-    from streamfn.templates.language import Scope
 
 _LOOP: Final = "Fn::ForEach::"
 _INCLUDE: Final = "AWS::Include"
 _SECTIONS: Final = ("Conditions", "Resources", "Outputs")
 
 
-def expanded(template: Mapping[str, Any], scope: Scope, folder: Path, places: Places) -> dict[str, Any]:
-    """The template with local files included and loops unrolled. Raises ConfigurationErrors."""
+def expanded(
+    template: Mapping[str, Any], scope: Scope, folder: Path, places: Places
+) -> tuple[dict[str, Any], Places]:
+    """The template with local files included and loops unrolled, and its places: what a loop makes has the
+    line of the loop. Raises ConfigurationErrors.
+    """
+    lines = dict(places.lines)
     try:
-        whole = _included(dict(template), scope, folder)
-        for section in _SECTIONS:
-            if isinstance(whole.get(section), dict):
-                whole[section] = _unrolled(whole[section], scope)
+        whole = _included(_as_inside(template), scope, folder)
+        scope = Scope(scope.parameters, section(whole, "Mappings"), section(whole, "Conditions"))
+        for name in _SECTIONS:
+            if isinstance(whole.get(name), dict):
+                whole[name] = _section(name, whole[name], scope, places, lines)
     except ConfigurationErrors:
         raise
     except ConfigurationError as error:
         where = error.where or places.where
         raise ConfigurationErrors([ConfigurationError(error.problem, where=where, fix=error.fix)]) from None
-    result: dict[str, Any] = whole
+    return whole, Places(places.where, lines)
+
+
+def _section(
+    name: str, written: dict[str, Any], scope: Scope, places: Places, lines: dict[tuple[str | int, ...], int]
+) -> dict[str, Any]:
+    """One section, unrolled. `lines`: is told where it was made."""
+    result: dict[str, Any] = {}
+    for key, value in written.items():
+        try:
+            made = _unrolled({key: value}, scope)
+        except ConfigurationError as error:
+            where = places.of((name, key))
+            raise ConfigurationError(error.problem, where=where, fix=error.fix) from None
+        if key.startswith(_LOOP) and (line := lines.get((plain(name), plain(key)))) is not None:
+            lines |= {(plain(name), plain(each)): line for each in made}
+        result |= made
     return result
+
+
+def _as_inside(template: Mapping[str, Any]) -> dict[str, Any]:
+    """With a file that the whole template includes named as further inside."""
+    given = template.get("Transform")
+    for transform in given if isinstance(given, list) else [given]:
+        if isinstance(transform, dict) and transform.get("Name") == _INCLUDE:
+            return {**template, "Fn::Transform": transform}
+    return dict(template)
 
 
 def _included(node: Any, scope: Scope, folder: Path) -> Any:

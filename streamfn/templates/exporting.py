@@ -10,9 +10,19 @@ import math
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
+from urllib.parse import parse_qs
 
 from streamfn.config.errors import spelled
-from streamfn.templates.ends import destination, lost_options, service, source_options
+from streamfn.fetching import S3
+from streamfn.templates.embedded import QUEUE, Embedded, embedded
+from streamfn.templates.ends import (
+    consumer_of,
+    destination,
+    lost_options,
+    service,
+    source_options,
+    topic_beside,
+)
 from streamfn.templates.sam import TRANSFORM
 
 if TYPE_CHECKING:
@@ -116,6 +126,8 @@ class _Export:
     layers: dict[str, str] = field(default_factory=dict)
     aliases: dict[tuple[str, str], str] = field(default_factory=dict)
     """The logical names of aliases that are in the template, by function and name."""
+    brokers: dict[tuple[str, str], str] = field(default_factory=dict)
+    """The logical names of queues and streams that are in the template, by kind and name."""
     policies: dict[str, None] = field(default_factory=lambda: {_BASIC: None})
 
     def __post_init__(self) -> None:
@@ -172,7 +184,18 @@ class _Export:
             image = uri.removeprefix("docker:")
             own = {"ImageUri": image} if self.form == "sam" else {"Code": {"ImageUri": image}}
             return own | {"PackageType": "Image"}
-        return {key: uri}
+        return {key: self._stored(uri)}
+
+    def _stored(self, uri: str) -> str | dict[str, str]:
+        """Code that lies in S3, or else its path."""
+        if not uri.startswith(S3):
+            return uri
+        place, _, query = uri.removeprefix(S3).partition("?")
+        bucket, _, key = place.partition("/")
+        version = parse_qs(query).get("versionId", [""])[0]
+        if self.form == "sam":
+            return {"Bucket": bucket, "Key": key} | ({"Version": version} if version else {})
+        return {"S3Bucket": bucket, "S3Key": key} | ({"S3ObjectVersion": version} if version else {})
 
     def _layer(self, path: str) -> str:
         if path not in self.layers:
@@ -181,12 +204,12 @@ class _Export:
             kind = "AWS::Serverless::LayerVersion" if self.form == "sam" else "AWS::Lambda::LayerVersion"
             self.resources[logical] = {
                 "Type": kind,
-                "Properties": {"ContentUri" if self.form == "sam" else "Content": path},
+                "Properties": {"ContentUri" if self.form == "sam" else "Content": self._stored(path)},
             }
         return self.layers[path]
 
     def _dead_letters(self, properties: dict[str, Any], name: str, target: Any) -> None:
-        arn = destination(target, self.logical)
+        arn = self._destination(target)
         if arn is None:
             self.left_out.append(f"function {name}: its dead-letter queue {target} has no ARN")
         elif self.form == "sam":
@@ -244,22 +267,23 @@ class _Export:
 
     def mapping(self, mapping: EventSourceMapping) -> None:
         what = f"mapping {mapping.name}"
-        source = source_options(mapping.source, mapping.consumer_group_id)
         if mapping.function not in self.logical:
             self.left_out.append(f"{what}: its function {mapping.function} is left out")
             return
+        source = self._source(what, mapping)
         if source is None:
             self.left_out.append(f"{what}: {mapping.source} is no source of AWS")
             return
-        self.left_out += [
-            f"{what}: {name} of its source is left out" for name in lost_options(mapping.source)
-        ]
         if mapping.filter is not None:
             self.left_out.append(f"{what}: its filter is Python")
         given = mapping.model_fields_set
         dumped = mapping.model_dump(mode="json", include=given & set(_SAME), by_alias=True, exclude_none=True)
         properties = {"FunctionName": self._target(mapping.function, mapping.qualifier)} | source | dumped
-        is_queue = service(source.get("EventSourceArn", "")) == "sqs"
+        kind = self._service(source.get("EventSourceArn", ""))
+        is_queue = kind == "sqs"
+        if not is_queue and mapping.starting_position is None:
+            # AWS wants it said.
+            properties["StartingPosition"] = "TRIM_HORIZON"
         beyond = set(given - _OF_MAPPING - {"filter"})
         if is_queue and (mapping.maximum_concurrency or 0) >= 2:
             properties["ScalingConfig"] = {"MaximumConcurrency": mapping.maximum_concurrency}
@@ -270,16 +294,72 @@ class _Export:
             beyond -= pollers
         if mapping.filters:
             properties["FilterCriteria"] = {"Filters": [{"Pattern": each} for each in mapping.filters]}
-        if (target := self._end(what, mapping.on_failure)) is not None:
+        beside = topic_beside(mapping.on_failure, mapping.source)
+        if (target := beside or self._end(what, mapping.on_failure)) is not None:
             properties["DestinationConfig"] = {"OnFailure": {"Destination": target}}
         if mapping.tags:
             properties["Tags"] = _pairs(mapping.tags)
         logical = _free(mapping.name, self._taken())
         if logical != mapping.name:
             beyond.add("name")
-        if policy := _MANAGED.get(service(source.get("EventSourceArn", ""))):
+        if policy := _MANAGED.get(kind):
             self._needs(mapping.function, policy)
         self._put(logical, "AWS::Lambda::EventSourceMapping", properties, mapping, beyond, what)
+
+    def _source(self, what: str, mapping: EventSourceMapping) -> dict[str, Any] | None:
+        """The properties that say what a mapping reads; None: AWS has no such source."""
+        uri = mapping.source
+        lost = lost_options(uri)
+        source = source_options(uri, mapping.consumer_group_id)
+        if isinstance(uri, str) and (found := embedded(uri)) is not None:
+            lost = found.lost
+            source = {"EventSourceArn": self._broker(found)}
+        elif source is not None and (consumer := consumer_of(uri)) is not None:
+            lost.remove("consumer")
+            source["EventSourceArn"] = self._consumer(consumer, source["EventSourceArn"])
+        if source is not None:
+            self.left_out += [f"{what}: {name} of its source is left out" for name in lost]
+        return source
+
+    def _broker(self, found: Embedded) -> dict[str, Any]:
+        """The ARN of a queue or a stream of the embedded broker, which the template makes then."""
+        logical = self.brokers.get((found.kind, found.name))
+        if logical is None:
+            named = {"QueueName" if found.kind == QUEUE else "Name": found.name}
+            word = "queue" if found.kind == QUEUE else "stream"
+            logical = _free(f"{found.name.removesuffix('.fifo')}-{word}", self._taken())
+            self.brokers[found.kind, found.name] = logical
+            self.resources[logical] = {"Type": found.kind, "Properties": named}
+        properties = self.resources[logical]["Properties"]
+        properties |= found.properties
+        if found.dead_letter:
+            fifo = {"FifoQueue": True} if found.dead_letter.endswith(".fifo") else {}
+            target = self._broker(Embedded(QUEUE, found.dead_letter, dict(fifo)))
+            redrive = {"deadLetterTargetArn": target, "maxReceiveCount": found.receives}
+            properties["RedrivePolicy"] = redrive
+        return {"Fn::GetAtt": [logical, "Arn"]}
+
+    def _consumer(self, name: str, stream: Any) -> dict[str, Any]:
+        """The ARN of a consumer that the template registers."""
+        logical = _free(f"{name}-consumer", self._taken())
+        properties = {"ConsumerName": name, "StreamARN": stream}
+        self.resources[logical] = {"Type": "AWS::Kinesis::StreamConsumer", "Properties": properties}
+        return {"Fn::GetAtt": [logical, "ConsumerARN"]}
+
+    def _service(self, end: Any) -> str:
+        """The service of AWS behind a source."""
+        match end:
+            case {"Fn::GetAtt": [str(logical), _]}:
+                return "sqs" if self.resources[logical]["Type"] == QUEUE else "kinesis"
+            case _:
+                return service(end)
+
+    def _destination(self, target: Any) -> Any:
+        """A destination as the template names it; None: AWS has no such thing."""
+        found = embedded(target) if isinstance(target, str) else None
+        if found is None:
+            return destination(target, self.logical)
+        return self._broker(found) if found.kind == QUEUE else None
 
     def _target(self, function: str, qualifier: str | None) -> Any:
         logical = self.logical[function]
@@ -291,7 +371,7 @@ class _Export:
     def _end(self, what: str, target: Any) -> Any:
         if target is None:
             return None
-        arn = destination(target, self.logical)
+        arn = self._destination(target)
         if arn is None:
             self.left_out.append(f"{what}: its destination {target} has no ARN")
         return arn

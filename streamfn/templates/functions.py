@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlencode
 
 from streamfn.config import ConfigurationErrors, FunctionConfig
 from streamfn.config.ends import unqualified
 from streamfn.errors import ConfigurationError
+from streamfn.fetching import S3
 from streamfn.templates.parameters import text
 from streamfn.templates.resources import Published
 
@@ -34,7 +36,9 @@ def functions(view: View, region: str) -> dict[str, tuple[Resource, FunctionConf
     found: dict[str, tuple[Resource, FunctionConfig]] = {}
     for resource in view.of_kind("AWS::Lambda::Function"):
         view.look(resource)
+        before = len(view.errors)
         name = function_name(view, resource)
+        view.functions.add(name)
         options = _options(view, resource, layers) | aliases.pop(name, {})
         try:
             found[name] = (
@@ -42,7 +46,7 @@ def functions(view: View, region: str) -> dict[str, tuple[Resource, FunctionConf
                 FunctionConfig.load(options | {"Region": region} | resource.own, resource.places),
             )
         except ConfigurationErrors as error:
-            view.wrong(resource, "", error)
+            view.refused(resource, error, before)
     return found
 
 
@@ -86,19 +90,35 @@ def _options(view: View, resource: Resource, layers: Mapping[str, str]) -> dict[
 
 
 def _code(view: View, resource: Resource) -> dict[str, Any]:
-    code = view.value(resource, "Code")
-    if isinstance(code, str):
-        return {"CodeUri": view.path(code)}
-    code = code if isinstance(code, dict) else {}
-    if "ZipFile" in code:
-        return {"InlineCode": code["ZipFile"]}
-    if "ImageUri" in code:
-        return {"CodeUri": f"docker:{code['ImageUri']}"}
-    problem = "the code is in S3, not on this machine" if "S3Bucket" in code else "the function has no code"
-    fix = "name a folder or a zip, or write the code itself"
-    view.wrong(resource, "Code", ConfigurationError(problem, fix=fix))
+    before = len(view.errors)
+    match _placed(view, resource, "Code"):
+        case str(place):
+            return {"CodeUri": place}
+        case {"ZipFile": code}:
+            return {"InlineCode": code}
+        case {"ImageUri": image}:
+            return {"CodeUri": f"docker:{image}"}
+        case _ if len(view.errors) == before:
+            fix = "name a folder or a zip, or write the code itself"
+            view.wrong(resource, "Code", ConfigurationError("the function has no code", fix=fix))
     # For the sake of what else may be wrong.
     return {"CodeUri": "docker:none"}
+
+
+def _placed(view: View, resource: Resource, name: str) -> Any:
+    """Where the code of a function or a layer is, a path or in S3; or else the property."""
+    match resource.metadata:
+        # What CDK says of a folder or a zip that it would bring to S3 itself.
+        case {"aws:asset:path": str(path), "aws:asset:property": str(of)} if of == name:
+            return view.path(path)
+    match view.value(resource, name):
+        case str(path):
+            return view.path(path)
+        case {"S3Bucket": bucket, "S3Key": key, **more}:
+            version = more.get("S3ObjectVersion")
+            return f"{S3}{bucket}/{key}" + (f"?{urlencode({'versionId': version})}" if version else "")
+        case other:
+            return other
 
 
 def _layers(view: View) -> dict[str, str]:
@@ -106,17 +126,18 @@ def _layers(view: View) -> dict[str, str]:
     found = {}
     for resource in view.of_kind("AWS::Lambda::LayerVersion"):
         view.look(resource)
-        content = view.value(resource, "Content")
-        if isinstance(content, str):
-            found[text(view.known.attribute(resource.logical, "Ref"))] = view.path(content)
-        else:
-            view.note(resource, "Content", "The layer is in S3, not on this machine: it is left out.")
+        before = len(view.errors)
+        place = _placed(view, resource, "Content")
+        if isinstance(place, str):
+            found[text(view.known.attribute(resource.logical, "Ref"))] = place
+        elif len(view.errors) == before:
+            view.wrong(resource, "Content", ConfigurationError("the layer has no content"))
     return found
 
 
 def _used_layers(view: View, resource: Resource, layers: Mapping[str, str]) -> list[str]:
     used = []
-    for arn in view.list_of(resource, "Layers"):
+    for arn in view.items_of(resource, "Layers", "the layer is left out."):
         if isinstance(arn, str) and arn in layers:
             used.append(layers[arn])
         else:

@@ -159,6 +159,7 @@ PROPERTIES: Final[Mapping[str, Mapping[str, str]]] = {
 
 HARMLESS: Final = (
     "AWS::ApplicationAutoScaling::",
+    "AWS::CDK::Metadata",
     "AWS::CloudFormation::WaitConditionHandle",
     "AWS::CloudWatch::",
     "AWS::CodeDeploy::",
@@ -174,12 +175,18 @@ HARMLESS: Final = (
 )
 """Kinds of resources that mean nothing where no AWS is, by how they begin."""
 
+BUILDING: Final = ("BuildMethod", "Dockerfile")
+"""Metadata of SAM that say how code is built."""
+NOT_BUILT: Final = "Nothing is built here: `sam build` does it, and writes a template that runs."
+
 _NOT_MADE: Final = "is not created: what has this name in the place that the endpoints say is used."
 SENTENCES: Final[Mapping[str, str]] = {
     "AWS::ApiGateway": "No API is served: call the function by Lambda's own API.",
     "AWS::DynamoDB::": f"The table {_NOT_MADE}",
     "AWS::Events::EventBus": f"The event bus {_NOT_MADE}",
     "AWS::Events::Rule": "Rules do not invoke functions.",
+    # Registered when the mapping starts.
+    "AWS::Kinesis::StreamConsumer": USED,
     "AWS::Kinesis::Stream": f"On a server the stream {_NOT_MADE}",
     "AWS::Lambda::Url": "No function URL is served: call the function by Lambda's own API.",
     "AWS::MSK::": f"The cluster {_NOT_MADE}",

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from streamfn.errors import ConfigurationError
-from streamfn.templates.parameters import text
+from streamfn.templates.parameters import InAws, text
 
 
 class OnlyAws(ConfigurationError):
@@ -103,9 +103,13 @@ class Scope:
 
     def named(self, name: str) -> Any:
         """What `Ref` gives for a name."""
-        if name in self.parameters:
-            return self.parameters[name]
-        return self.attribute_of(name, "Ref")
+        if name not in self.parameters:
+            return self.attribute_of(name, "Ref")
+        value = self.parameters[name]
+        if isinstance(value, InAws):
+            problem = f"the parameter {name} has its value in AWS, by its type {value.kind}"
+            raise OnlyAws(problem, fix=f"give --parameter {name}=VALUE")
+        return value
 
     def attribute_of(self, resource: str, attribute: str) -> Any:
         if self.attribute is None:
@@ -142,8 +146,8 @@ def _get_att(scope: Scope, argument: Any) -> Any:
         argument = argument.partition(".")[::2]
     if not isinstance(argument, list | tuple) or len(argument) < 2:
         raise ConfigurationError("Fn::GetAtt takes a resource and an attribute")
-    resource, *attribute = argument
-    return scope.attribute_of(text(resource), ".".join(text(scope.value(part)) for part in attribute))
+    resource, *attribute = (text(scope.value(part)) for part in argument)
+    return scope.attribute_of(resource, ".".join(attribute))
 
 
 def _sub(scope: Scope, argument: Any) -> Any:

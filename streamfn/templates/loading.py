@@ -15,7 +15,7 @@ from streamfn.errors import ConfigurationError
 from streamfn.templates import sam
 from streamfn.templates.expansion import expanded
 from streamfn.templates.functions import functions
-from streamfn.templates.honouring import EVENTS, NotHonoured, of_resource
+from streamfn.templates.honouring import BUILDING, EVENTS, NOT_BUILT, NotHonoured, of_resource
 from streamfn.templates.language import Scope
 from streamfn.templates.mappings import Functions, event_invoke_configs, local_ends, mappings
 from streamfn.templates.parameters import text, values
@@ -38,11 +38,12 @@ class Template(AppFile):
 
         def moved(config: Any, *names: str) -> Any:
             given = {name: getattr(config, name) for name in names}
+            arns = {name: end.partition("?")[0] for name, end in given.items() if isinstance(end, str)}
             changed = {
                 # Functions see the ARN as before.
-                name: with_options(ends[end], {"event_source_arn": end} if name == "source" else {})
-                for name, end in given.items()
-                if end in ends
+                name: with_options(ends[arn], {"event_source_arn": arn} if name == "source" else {})
+                for name, arn in arns.items()
+                if arn in ends
             }
             return config.model_copy(update=changed) if changed else config
 
@@ -84,23 +85,29 @@ def described(path: Path, document: Document, parameters: Mapping[str, str], sta
     scope = Scope(
         {**stack.parameters(), **given}, section(template, "Mappings"), section(template, "Conditions")
     )
-    template = expanded(template, scope, path.parent, places)
+    template, places = expanded(template, scope, path.parent, places)
+    scope = _scope(scope, template)
     _check(template, places)
     written = template["Resources"]
     if any(text(each.get("Type")).startswith("AWS::Serverless::") for each in written.values()):
         if sam.TRANSFORM not in _transforms(template):
             raise ConfigurationErrors([_without_transform(places)])
         template = sam.translated(template, scope, places)
-    scope = Scope(scope.parameters, scope.mappings, section(template, "Conditions"))
+    scope = _scope(scope, template)
     template = {**template, "Resources": _that_exist(template["Resources"], scope, places)}
     known = Resources(template["Resources"], stack, scope)
     view = View(path.parent, known, tuple(resources_of(template, written, places)))
     return _template(path, view, written, places, stack)
 
 
+def _scope(scope: Scope, template: Mapping[str, Any]) -> Scope:
+    """What expressions of a changed template may speak of."""
+    return Scope(scope.parameters, section(template, "Mappings"), section(template, "Conditions"))
+
+
 def _template(path: Path, view: View, written: Mapping[str, Any], places: Places, stack: Stack) -> Template:
     declared = functions(view, stack.region)
-    own = mappings(view, declared)
+    own = mappings(view)
     configs = event_invoke_configs(view, declared)
     ends = local_ends(view)
     _tell(view, written, places)
@@ -145,7 +152,8 @@ def _line(where: str) -> int:
 
 def _transforms(template: Mapping[str, Any]) -> list[str]:
     given = template.get("Transform") or []
-    return [text(each) for each in (given if isinstance(given, list) else [given])]
+    listed = given if isinstance(given, list) else [given]
+    return [text(each.get("Name") if isinstance(each, dict) else each) for each in listed]
 
 
 def _check(template: Mapping[str, Any], places: Places) -> None:
@@ -206,6 +214,19 @@ def _tell(view: View, written: Mapping[str, Any], places: Places) -> None:
     for logical, resource in written.items():
         if resource["Type"] == sam.FUNCTION and logical in there:
             _tell_of_sam(view, logical, resource.get("Properties") or {}, places)
+        # SAM puts a hash behind the names of layers.
+        if resource["Type"].startswith("AWS::Serverless::") and any(
+            name.startswith(logical) for name in there
+        ):
+            _tell_of_building(view, logical, section(resource, "Metadata"), places)
+
+
+def _tell_of_building(view: View, logical: str, metadata: Mapping[str, Any], places: Places) -> None:
+    # What it built has its mark.
+    for name in BUILDING if "SamResourceId" not in metadata else ():
+        if name in metadata:
+            where = places.of(("Resources", logical, "Metadata", name))
+            view.not_honoured.append(NotHonoured(where, logical, f"Metadata.{name}", NOT_BUILT))
 
 
 def _tell_of_sam(view: View, logical: str, properties: Mapping[str, Any], places: Places) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from streamfn.config.errors import ConfigurationErrors, nearest
@@ -14,13 +15,24 @@ if TYPE_CHECKING:
     from streamfn.config.errors import Places
 
 _LISTS: Final = ("CommaDelimitedList", "List<")
-_AWS_ONLY: Final = "AWS::SSM::Parameter"
+_STORED: Final = "AWS::SSM::Parameter::Value<"
 
 
-def values(
-    declared: Mapping[str, Any], given: Mapping[str, str], places: Places
-) -> dict[str, str | list[str]]:
+@dataclass(frozen=True, slots=True)
+class InAws:
+    """Stands for the value of a parameter that AWS keeps, when nobody has given it."""
+
+    kind: str
+    """The type that was declared."""
+
+
+Value = str | list[str] | InAws
+
+
+def values(declared: Mapping[str, Any], given: Mapping[str, str], places: Places) -> dict[str, Value]:
     """The value of every parameter, as text or a list of texts: what was given, else its default.
+
+    Of `AWS::SSM::Parameter::Value<...>` the value itself is given, not where AWS keeps it; else it is InAws.
 
     Raises ConfigurationErrors for parameters that have neither, for values that their declarations refuse
     (Type, AllowedValues, AllowedPattern, MinLength, MaxLength, MinValue, MaxValue), and for unknown names.
@@ -31,7 +43,7 @@ def values(
             known = ", ".join(sorted(declared)) or "it has none"
             fix = nearest(name, declared) or f"known are: {known}"
             found.append(ConfigurationError(f"the template has no parameter {name}", field=name, fix=fix))
-    result: dict[str, str | list[str]] = {}
+    result: dict[str, Value] = {}
     for name, declaration in declared.items():
         try:
             result[name] = _value(name, declaration, given)
@@ -50,7 +62,7 @@ def text(value: Any) -> str:
     return str(value)
 
 
-def _value(name: str, declaration: Any, given: Mapping[str, str]) -> str | list[str]:
+def _value(name: str, declaration: Any, given: Mapping[str, str]) -> Value:
     if not isinstance(declaration, dict):
         raise ConfigurationError("must be a set of names and values")
     kind = text(declaration.get("Type", "String"))
@@ -61,11 +73,11 @@ def _value(name: str, declaration: Any, given: Mapping[str, str]) -> str | list[
         value = ",".join(map(text, default)) if isinstance(default, list) else text(default)
     else:
         raise ConfigurationError("the parameter has no value", fix=f"give --parameter {name}=VALUE")
-    if kind.startswith(_AWS_ONLY):
-        raise ConfigurationError(
-            f"a parameter of type {kind} has its value in AWS",
-            fix=f"declare {name} as String, with the value itself",
-        )
+    if kind.startswith(_STORED):
+        if name not in given:
+            return InAws(kind)
+        # What the declaration demands, it demands of the place.
+        kind, declaration = kind.removeprefix(_STORED).removesuffix(">"), {}
     if not kind.startswith(_LISTS):
         _check(kind, value, declaration)
         return value

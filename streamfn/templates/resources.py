@@ -159,6 +159,11 @@ def _cluster_arn(resources: Resources, logical: str) -> str:
     return f"{resources.arn('kafka', logical, 'cluster/')}/1"
 
 
+def _consumer_arn(resources: Resources, logical: str) -> str:
+    name = text(resources.property(logical, "ConsumerName"))
+    return f"{text(resources.property(logical, 'StreamARN'))}/consumer/{name}:1"
+
+
 def _log_group_arn(resources: Resources, logical: str) -> str:
     return f"{resources.arn('logs', logical, 'log-group:')}:*"
 
@@ -178,6 +183,7 @@ _NAMES: Final = {
     "AWS::Lambda::LayerVersion": "LayerName",
     "AWS::Logs::LogGroup": "LogGroupName",
     "AWS::MSK::Cluster": "ClusterName",
+    "AWS::MSK::ServerlessCluster": "ClusterName",
     "AWS::S3::Bucket": "BucketName",
     "AWS::SNS::Topic": "TopicName",
     "AWS::SQS::Queue": "QueueName",
@@ -204,6 +210,7 @@ _ATTRIBUTES: Final[Mapping[str, Mapping[str, _Work]]] = {
     "AWS::Events::Rule": {"Arn": _arn("events", "rule/")},
     "AWS::IAM::Role": {"Arn": Resources.role_arn},
     "AWS::Kinesis::Stream": {"Arn": _arn("kinesis", "stream/")},
+    "AWS::Kinesis::StreamConsumer": dict.fromkeys(("Ref", "ConsumerARN"), _consumer_arn),
     "AWS::Lambda::Alias": {"Ref": _alias_arn, "AliasArn": _alias_arn},
     "AWS::Lambda::Function": {"Arn": _arn("lambda", "function:")},
     "AWS::Lambda::LayerVersion": {"Ref": _layer_arn, "LayerVersionArn": _layer_arn},
@@ -213,10 +220,8 @@ _ATTRIBUTES: Final[Mapping[str, Mapping[str, _Work]]] = {
         "Version": lambda _resources, _logical: Published("1"),
     },
     "AWS::Logs::LogGroup": {"Arn": _log_group_arn},
-    "AWS::MSK::Cluster": {
-        "Ref": _cluster_arn,
-        "Arn": _cluster_arn,
-    },
+    "AWS::MSK::Cluster": dict.fromkeys(("Ref", "Arn"), _cluster_arn),
+    "AWS::MSK::ServerlessCluster": dict.fromkeys(("Ref", "Arn"), _cluster_arn),
     "AWS::S3::Bucket": {"Arn": _bucket_arn},
     "AWS::SNS::Topic": {"Ref": _arn("sns"), "TopicArn": _arn("sns"), "TopicName": Resources.name},
     "AWS::SQS::Queue": {
@@ -225,6 +230,7 @@ _ATTRIBUTES: Final[Mapping[str, Mapping[str, _Work]]] = {
         "QueueName": Resources.name,
         "QueueUrl": Resources.queue_url,
     },
+    "AWS::SSM::Parameter": {"Value": lambda resources, logical: resources.property(logical, "Value")},
     "AWS::SecretsManager::Secret": {"Ref": _SECRET, "Id": _SECRET},
     "AWS::StepFunctions::StateMachine": {"Ref": _MACHINE, "Arn": _MACHINE},
 }

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from streamfn.config.errors import ConfigurationErrors, Places
 from streamfn.errors import ConfigurationError, MissingExtra
-from streamfn.templates.parameters import text
+from streamfn.templates.parameters import InAws, text
 from streamfn.templates.reading import section
 from streamfn.templates.view import origin
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from streamfn.templates.language import Scope
 
@@ -47,6 +47,8 @@ def translated(given: Mapping[str, Any], scope: Scope, places: Places) -> dict[s
     for kind, logical, properties in _serverless(template):
         if kind == "AWS::Serverless::Application":
             template["Resources"][logical] = {"Type": _STUB}
+        if kind == FUNCTION:
+            _name_image(template["Resources"][logical], logical, properties)
         if (name := _CODE.get(kind)) is not None:
             _place(template, logical, properties, name, paths, scope, places)
         for file in _FILES:
@@ -68,6 +70,13 @@ def _serverless(template: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[st
             properties = resource.setdefault("Properties", {})
             if isinstance(properties, dict):
                 yield resource["Type"], logical, properties
+
+
+def _name_image(resource: Mapping[str, Any], logical: str, properties: dict[str, Any]) -> None:
+    """An image that is built from what the metadata say has the name that `sam build` gives it."""
+    metadata = section(resource, "Metadata")
+    if "Dockerfile" in metadata and properties.get("PackageType") == "Image":
+        properties.setdefault("ImageUri", f"{logical.lower()}:{metadata.get('DockerTag', 'latest')}")
 
 
 def _place(
@@ -104,6 +113,10 @@ def _has_other_code(properties: Mapping[str, Any], shared: Mapping[str, Any]) ->
 
 
 def _translate(template: dict[str, Any], scope: Scope, places: Places) -> dict[str, Any]:
+    given = {name: value for name, value in scope.parameters.items() if not isinstance(value, InAws)}
+    for name in scope.parameters.keys() - given.keys():
+        # A place in AWS, which the translator would take for the value.
+        template["Parameters"][name].pop("Default", None)
     with warnings.catch_warnings():
         # What it and the packages below it say to their own developers.
         warnings.simplefilter("ignore")
@@ -121,29 +134,43 @@ def _translate(template: dict[str, Any], scope: Scope, places: Places) -> dict[s
         log = logging.getLogger("samtranslator")
         level = log.level
         log.setLevel(logging.ERROR)
+        # It asks for no more of a session, and a real one would read the files of the AWS CLI.
+        session = SimpleNamespace(region_name=scope.parameters["AWS::Region"])
+        translator = Translator(None, Parser(), boto_session=session)
         try:
-            # It asks for no more of a session, and a real one would read the files of the AWS CLI.
-            session = SimpleNamespace(region_name=scope.parameters["AWS::Region"])
-            translator = Translator(None, Parser(), boto_session=session)
             result: dict[str, Any] = translator.translate(
-                template, dict(scope.parameters), passthrough_metadata=True, get_managed_policy_map=dict
+                template, given, passthrough_metadata=True, get_managed_policy_map=dict
             )
         except InvalidDocumentException as error:
-            raise ConfigurationErrors(_said(error, template["Resources"], places)) from None
+            unknown = scope.parameters.keys() - given.keys()
+            raise ConfigurationErrors(_said(error, template["Resources"], places, unknown)) from None
         except Exception as error:
             problem = f"SAM's translator failed: {type(error).__name__}: {error}"
             raise ConfigurationErrors([ConfigurationError(problem, where=places.where)]) from error
         finally:
+            translator.metrics.publish()  # to nobody: or else it complains when the process ends
             log.setLevel(level)
     return result
 
 
-def _said(error: Any, written: Mapping[str, Any], places: Places) -> Iterator[ConfigurationError]:
-    """What the translator has to say, each with the place of its resource."""
+def _said(
+    error: Any, written: Mapping[str, Any], places: Places, unknown: Collection[str]
+) -> Iterator[ConfigurationError]:
+    """What the translator has to say, each with the place of its resource, or of the property. `unknown`:
+    parameters without a value.
+    """
     for message in sorted(cause.message for cause in error.causes):
-        found = _RESOURCE.search(message)
-        where = places.of(origin(found.group(1), written) if found else ("Resources",))
-        yield ConfigurationError(message, where=where)
+        found, named = _RESOURCE.search(message), _PROPERTY.search(message)
+        around = ("Globals",) if "'Globals'" in message else ("Resources",)
+        way = origin(found.group(1), written) if found else around
+        fix = ""
+        if found and named:
+            resource = section(written, found.group(1))
+            needed = section(section(resource, "Properties"), named.group(1)).get("Ref")
+            is_unknown = isinstance(needed, str) and needed in unknown
+            fix = f"give --parameter {needed}=VALUE" if is_unknown else ""
+        yield ConfigurationError(message, where=places.of((*way, named.group(1)) if named else way), fix=fix)
 
 
-_RESOURCE: Final = re.compile(r"esource with id \[(\w+)\]")
+_RESOURCE: Final = re.compile(r"[Rr]esource with id \[(\w+)\]")
+_PROPERTY: Final = re.compile(r"(?:property '?|Property '?|is invalid\. ')(\w+)")

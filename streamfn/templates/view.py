@@ -11,9 +11,10 @@ from streamfn.errors import ConfigurationError
 from streamfn.templates.honouring import PROPERTIES, UNKNOWN, NotHonoured
 from streamfn.templates.language import NO_VALUE, OnlyAws
 from streamfn.templates.parameters import text
+from streamfn.templates.reading import section
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from streamfn.templates.resources import Resources
 
@@ -38,6 +39,8 @@ class Resource:
     """Of the properties, or of what they were made of."""
     own: dict[str, Any]
     """Options of streamfn's that AWS does not have: its metadata `Streamfn`."""
+    metadata: Mapping[str, Any]
+    """As it is written."""
     is_written: bool
     """Whether it stands in the template itself, and was not made by SAM."""
 
@@ -55,14 +58,20 @@ class View:
     resources: tuple[Resource, ...]
     not_honoured: list[NotHonoured] = field(default_factory=list)
     errors: list[ConfigurationError] = field(default_factory=list)
+    functions: set[str] = field(default_factory=set)
+    """The names of all functions, also of those that cannot be loaded."""
 
     def of_kind(self, kind: str) -> Iterator[Resource]:
         return (resource for resource in self.resources if resource.kind == kind)
 
     def value(self, resource: Resource, name: str) -> Any:
         """A property, evaluated; None where it is not there, or is wrong, which is told of in the end."""
+        return self.evaluated(resource, name, resource.properties.get(name))
+
+    def evaluated(self, resource: Resource, name: str, node: Any) -> Any:
+        """The same of what stands for a property."""
         try:
-            value = self.known.scope.value(resource.properties.get(name))
+            value = self.known.scope.value(node)
         except ConfigurationError as error:
             self.wrong(resource, name, error)
             return None
@@ -84,6 +93,27 @@ class View:
         self.wrong(resource, name, ConfigurationError("must be a list"))
         return []
 
+    def items_of(self, resource: Resource, name: str, sentence: str) -> list[Any]:
+        """A property that is a list, evaluated, without the items that only AWS can tell: these are told of
+        by the sentence.
+        """
+        try:
+            nodes = self._chosen(resource.properties.get(name))
+        except ConfigurationError as error:
+            self.wrong(resource, name, error)
+            return []
+        if not isinstance(nodes, list):
+            return self.list_of(resource, name)
+        found = []
+        for node in nodes:
+            try:
+                found.append(self.known.scope.value(node))
+            except OnlyAws as error:
+                self.note(resource, name, f"{error.problem[:1].upper()}{error.problem[1:]}: {sentence}")
+            except ConfigurationError as error:
+                self.wrong(resource, name, error)
+        return [value for value in found if value is not NO_VALUE]
+
     def number(self, resource: Resource, name: str, value: Any) -> int | None:
         """A whole number, as it is or as text; None where there is none."""
         if value is None or text(value).isdecimal():
@@ -93,13 +123,14 @@ class View:
 
     def tags(self, resource: Resource) -> dict[str, str]:
         """Tags, without those that SAM adds."""
-        found = [tag for tag in self.list_of(resource, "Tags") if isinstance(tag, dict)]
-        tags = {text(tag.get("Key")): text(tag.get("Value", "")) for tag in found}
-        return {name: value for name, value in tags.items() if name != "lambda:createdBy"}
+        tags = self.items_of(resource, "Tags", "the tag is left out.")
+        found = [tag for tag in tags if isinstance(tag, dict)]
+        pairs = {text(tag.get("Key")): text(tag.get("Value", "")) for tag in found}
+        return {name: value for name, value in pairs.items() if name != "lambda:createdBy"}
 
-    def values(self, resource: Resource) -> dict[str, Any]:
-        """All properties that are there, evaluated."""
-        found = {name: self.value(resource, name) for name in resource.properties}
+    def values(self, resource: Resource, without: Collection[str] = ()) -> dict[str, Any]:
+        """All properties that are there, evaluated, but for some."""
+        found = {name: self.value(resource, name) for name in resource.properties if name not in without}
         return {name: value for name, value in found.items() if value is not None}
 
     def what_is_known(self, resource: Resource, name: str, inside: str) -> dict[str, Any]:
@@ -127,12 +158,16 @@ class View:
 
     def _opened(self, node: Any) -> dict[str, Any]:
         """A set, with what stands in it not evaluated yet."""
-        while isinstance(node, dict) and len(node) == 1 and next(iter(node)) in ("Fn::If", "Ref"):
-            node = self.known.scope.chosen(node)
+        node = self._chosen(node)
         if node is None or node is NO_VALUE:
             return {}
         if not isinstance(node, dict):
             raise ConfigurationError("must be a set of names and values")
+        return node
+
+    def _chosen(self, node: Any) -> Any:
+        while isinstance(node, dict) and len(node) == 1 and next(iter(node)) in ("Fn::If", "Ref"):
+            node = self.known.scope.chosen(node)
         return node
 
     def note(self, resource: Resource, name: str, sentence: str, written: str = "") -> None:
@@ -150,6 +185,14 @@ class View:
                     problem.problem, field=f"{resource.logical}.{label}", where=where, fix=problem.fix
                 )
             )
+
+    def refused(self, resource: Resource, error: ConfigurationError, before: int) -> None:
+        """A resource cannot be loaded. `before`: how many errors there were before it was looked at."""
+        is_wrong = len(self.errors) > before
+        for problem in problems(error):
+            # What is wrong already is not missing.
+            if not is_wrong or problem.problem != "is required":
+                self.wrong(resource, "", problem)
 
     def look(self, resource: Resource) -> None:
         """Tells of properties that are not honoured."""
@@ -175,17 +218,10 @@ def resources_of(
             str(resource.get("Type")),
             resource.get("Properties") or {},
             _by_both_names(places.under(way)),
-            _own(resource),
+            section(section(resource, "Metadata"), "Streamfn"),
+            section(resource, "Metadata"),
             logical in written,
         )
-
-
-def _own(resource: Mapping[str, Any]) -> dict[str, Any]:
-    match resource.get("Metadata"):
-        case {"Streamfn": dict() as own}:
-            return own
-        case _:
-            return {}
 
 
 def origin(logical: str, written: Mapping[str, Any]) -> tuple[str, ...]:

@@ -76,6 +76,28 @@ def test_every_option_is_there_in_both_spellings(model: Any, name: str) -> None:
     assert there["FunctionName" if "FunctionName" in there else "CodeUri"]["description"]
 
 
+@pytest.mark.parametrize(
+    "name", ["", "EventSourceMapping", "EventInvokeConfig", "FunctionConfig", "Settings", "CircuitBreaker"]
+)
+def test_every_option_says_what_it_means(name: str) -> None:
+    properties = (WHOLE["$defs"][name] if name else WHOLE)["properties"]
+    assert [option for option, each in properties.items() if not each.get("description")] == []
+    # Links lead nowhere in an editor.
+    assert [option for option, each in properties.items() if "](" in each["description"]] == []
+
+
+def test_defaults_are_told() -> None:
+    mapping, settings = (WHOLE["$defs"][name]["properties"] for name in ("EventSourceMapping", "Settings"))
+    assert mapping["Enabled"]["default"] is True
+    assert mapping["maximum_retry_attempts"]["default"] == -1
+    assert mapping["BatchSize"]["description"].endswith(
+        "Default: Kafka 100, streams 100, queues 10, FIFO queues 10."
+    )
+    assert WHOLE["properties"]["concurrent_executions"]["default"] == 1000
+    assert settings["async.first_retry_delay"]["default"] == 60
+    assert "function_name" not in settings
+
+
 MAPPING = {"FunctionName": "f", "Source": "local:a"}
 
 

@@ -120,7 +120,8 @@ def test_what_is_refused_is_said_in_the_words_of_aws() -> None:
         )
     ]
     assert refused(FIFO, maximum_batching_window_in_seconds=1) == [
-        unsupported("MaximumBatchingWindowInSeconds", "a FIFO queue does not take it: remove it")
+        "MaximumBatchingWindowInSeconds: Batching window is not supported for FIFO queues. "
+        "Fix: a FIFO queue does not take it: remove it"
     ]
 
 

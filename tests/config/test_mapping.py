@@ -432,7 +432,7 @@ def test_a_mapping_cannot_be_changed_in_place() -> None:
         ),
         (
             {"SelfManagedKafkaEventSourceConfig": {"ConsumptionMode": "Queue"}},
-            "SelfManagedKafkaEventSourceConfig.ConsumptionMode: Queue: not supported yet. "
+            "SelfManagedKafkaEventSourceConfig.ConsumptionMode: mode Queue: not supported yet. "
             "Fix: remove it, or write Stream",
         ),
         (

@@ -146,7 +146,7 @@ def test_the_readme_shows_the_quickstart() -> None:
 
 
 def test_every_option_is_explained() -> None:
-    assert set(options.MEANING) == set(EventSourceMapping.model_fields)
+    assert set(options.MAPPING) == set(EventSourceMapping.model_fields)
     assert set(options.INVOKING) == set(EventInvokeConfig.model_fields)
     assert set(options.FUNCTION) == set(FunctionConfig.model_fields)
     text = options.PAGE.read_text(encoding="utf-8")

@@ -50,6 +50,7 @@ SCOPE = Scope(
         ({"a": 1, "b": {"Fn::If": ["IsTest", 2, {"Ref": "AWS::NoValue"}]}}, {"a": 1}),
         ([1, {"Ref": "AWS::NoValue"}, 3], [1, 3]),
         ({"Ref": "AWS::NoValue"}, NO_VALUE),
+        ({"Fn::GetAtt": [{"Fn::Sub": "Bucket"}, "Arn"]}, "arn:aws:s3:::photos"),
         ({"Fn::Base64": {"Ref": "Stage"}}, "cHJvZA=="),
         ({"Fn::Length": {"Ref": "Zones"}}, 2),
         ({"Fn::ToJsonString": {"a": [{"Ref": "Stage"}]}}, '{"a":["prod"]}'),

@@ -411,8 +411,7 @@ NOT_YET = """
 Resources:
   F:
     Type: AWS::Lambda::Function
-    Properties: {Code: c, Handler: a.b, Runtime: python3.12, LoggingConfig: {LogGroup: g}, Layers: [!Ref L]}
-  L: {Type: AWS::Lambda::LayerVersion, Properties: {Content: {S3Bucket: b, S3Key: k}}}
+    Properties: {Code: c, Handler: a.b, Runtime: python3.12, LoggingConfig: {LogGroup: g}}
   V: {Type: AWS::Lambda::Version, Properties: {FunctionName: !Ref F}}
   One:
     Type: AWS::Lambda::Alias
@@ -440,14 +439,12 @@ Resources:
 def test_what_is_not_supported_yet_is_left_out_and_told(loaded: Load) -> None:
     template = loaded(NOT_YET)
     assert told(template) == [
-        "5 F.Layers",
         "5 F.LoggingConfig.LogGroup",
-        "6 L.Content",
-        "7 V.",
-        "16 Two.FunctionVersion",
-        "17 Two.RoutingConfig",
-        "24 M.SelfManagedKafkaEventSourceConfig.SchemaRegistryConfig",
-        "27 C.FunctionName",
+        "6 V.",
+        "15 Two.FunctionVersion",
+        "16 Two.RoutingConfig",
+        "23 M.SelfManagedKafkaEventSourceConfig.SchemaRegistryConfig",
+        "26 C.FunctionName",
     ]
     assert (template.mappings, template.event_invoke_configs) == ((), ())
     assert template.functions["shop-F"].auto_publish_alias == "one"
@@ -471,3 +468,28 @@ def test_the_settings_of_the_aws_cli_play_no_part(loaded: Load, monkeypatch: pyt
     monkeypatch.setenv("AWS_REGION", "eu-west-1")
     (mapping,) = loaded(CHOICES).mappings
     assert mapping.function == "shop-G"
+
+
+WHOLE = """
+Transform: [{Name: AWS::Include, Parameters: {Location: common.yaml}}, AWS::LanguageExtensions]
+Resources:
+  Fn::ForEach::Pairs:
+    - Name
+    - [Orders, Returns]
+    - ${Name}Queue: {Type: AWS::SQS::Queue, Properties: {QueueName: !Ref Name}}
+      ${Name}Mapping:
+        Type: AWS::Lambda::EventSourceMapping
+        Properties: {FunctionName: !Ref F, EventSourceArn: !GetAtt [!Sub "${Name}Queue", Arn]}
+  F:
+    Type: AWS::Lambda::Function
+    Properties: {Code: src, Handler: a.b, Runtime: !FindInMap [M, all, runtime]}
+"""
+
+
+def test_a_file_may_be_included_in_the_whole(loaded: Load, tmp_path: Path) -> None:
+    (tmp_path / "common.yaml").write_text("Mappings: {M: {all: {runtime: python3.12}}}")
+    template = loaded(WHOLE)
+    assert template.functions["shop-F"].runtime == "python3.12"
+    assert [str(mapping.source).rpartition(":")[2] for mapping in template.mappings] == ["Orders", "Returns"]
+    # Each has the line of its loop.
+    assert told(template) == ["4 OrdersQueue.", "4 ReturnsQueue."]
