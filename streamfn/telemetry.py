@@ -315,9 +315,9 @@ class Counters:
                     case Refused():
                         counts["RecursiveInvocationsDropped"] += event.records
                         self.last_results[event.mapping] = "PROBLEM: Recursive invocations were stopped"
-                    case Throttled():
+                    case Throttled(reason=reason):
                         counts["Throttles"] += 1
-                        self.last_results[event.mapping] = "PROBLEM: Function call throttled"
+                        self.last_results[event.mapping] = f"PROBLEM: Function call throttled. {reason}"
             case BatchRetried():
                 self._counts[event.mapping]["Bisections" if event.parts > 1 else "Retries"] += 1
             case RecordsDiscarded():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from streamfn.control.function_catalog import Catalog
 from streamfn.packages.tree import UNZIPPED_LIMIT
 
 if TYPE_CHECKING:
@@ -22,14 +23,14 @@ class AccountSettings:
 
     def __init__(self, plane: Plane) -> None:
         self._plane = plane
+        self._catalog = Catalog(plane)
 
     def operations(self) -> Operations:
         return {"GetAccountSettings": self.get}
 
     async def get(self, params: Params) -> Result:
         account = self._plane.app.account
-        sizes = {code["CodeSha256"]: code.get("CodeSize", 0) for code in self._code() if "CodeSha256" in code}
-        functions = {*self._plane.resources.all("function"), *self._plane.app.functions}
+        sizes = (code.get("CodeSize", 0) for code in self._code())
         return {
             "AccountLimit": {
                 "TotalCodeSize": _TOTAL_CODE_SIZE,
@@ -38,12 +39,14 @@ class AccountSettings:
                 "ConcurrentExecutions": account.limit,
                 "UnreservedConcurrentExecutions": account.unreserved,
             },
-            "AccountUsage": {"TotalCodeSize": sum(sizes.values()), "FunctionCount": len(functions)},
+            "AccountUsage": {"TotalCodeSize": sum(sizes), "FunctionCount": len(self._catalog.names())},
         }
 
     def _code(self) -> Iterator[Mapping[str, Any]]:
-        resources = self._plane.resources
-        for document in resources.all("function").values():
-            yield document.get("Code", {})
-        for document in resources.all("layer-version").values():
+        """Each version counts by itself, also where its code is another's."""
+        for name in self._catalog.names():
+            yield (self._catalog.stored(name) or {}).get("Code", {})
+            for published in self._catalog.versions(name).values():
+                yield published.deployment.settings.get("Code", {})
+        for document in self._plane.resources.all("layer-version").values():
             yield document.get("Content", {})

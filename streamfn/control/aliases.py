@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from streamfn.control import function_documents as documents
-from streamfn.control.errors import ApiError, conflict, not_found
+from streamfn.control.errors import ApiError, conflict, invalid, not_found
 from streamfn.control.naming import function_of
 from streamfn.control.paging import page
 from streamfn.core.deployments import LATEST
@@ -41,7 +41,7 @@ class Aliases:
         if name not in self._plane.app.deployments:
             await self._life.ready(name)
         async with self._plane.changing(f"function/{name}"):
-            self._catalog.check(name)
+            self._catalog.check(name, params["FunctionVersion"])
             alias = Alias(
                 name,
                 params["Name"],
@@ -57,7 +57,7 @@ class Aliases:
         name = self._function(params)
         async with self._plane.changing(f"function/{name}"):
             known = self._known(name, params["Name"])
-            documents.check_revision({"RevisionId": known.revision_id}, params)
+            documents.check_revision({"RevisionId": self._revision(known)}, params)
             changed = replace(
                 known,
                 version=params.get("FunctionVersion") or known.version,
@@ -87,6 +87,7 @@ class Aliases:
             self._catalog.check(name)
             if params["Name"] in self._catalog.aliases(name):
                 await self._plane.app.deployed.delete_alias(name, params["Name"])
+                await self._life.detach(name, params["Name"])
         return {}
 
     # --------------------------------------------------------------------------------------------- parts
@@ -110,6 +111,7 @@ class Aliases:
             # Whether the versions are there is asked below: it has another answer.
             check_alias(alias, alias.versions)
             self._check_versions(alias)
+            self._check_alike(alias)
             return self._shown(await self._plane.app.deployed.put_alias(alias))
         except ConfigurationError as error:
             kind = "ValidationException" if error.problem.startswith("1 validation error") else None
@@ -121,6 +123,19 @@ class Aliases:
             if version != LATEST and version not in published:
                 raise not_found(f"Function not found: {self._arn(alias.function, version)}")
 
+    def _check_alike(self, alias: Alias) -> None:
+        """Versions that share invocations have one role and one dead-letter queue (Developer Guide:
+        configuring-alias-routing). Raises ApiError.
+        """
+        published = self._catalog.versions(alias.function)
+        every = [published[each].deployment.settings for each in alias.versions if each in published]
+        queues = {(each.get("DeadLetterConfig") or {}).get("TargetArn") or "" for each in every}
+        if len({each.get("Role") for each in every}) > 1 or len(queues) > 1:
+            raise invalid(
+                f"Function versions {' and '.join(alias.versions)} cannot share an alias: they have "
+                "different roles or dead-letter queues."
+            )
+
     def _shown(self, alias: Alias) -> dict[str, Any]:
         weights = dict(alias.additional)
         return {
@@ -129,8 +144,11 @@ class Aliases:
             "FunctionVersion": alias.version,
             "Description": alias.description,
             "RoutingConfig": {"AdditionalVersionWeights": weights} if weights else None,
-            "RevisionId": alias.revision_id,
+            "RevisionId": self._revision(alias),
         }
+
+    def _revision(self, alias: Alias) -> str:
+        return self._catalog.revision(f"{alias.function}:{alias.name}", alias.revision_id)
 
 
 def _weights(params: Params) -> dict[str, float]:

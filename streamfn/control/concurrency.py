@@ -44,6 +44,14 @@ class FunctionConcurrency:
                 logger()[0].error("concurrency_not_reserved", function=name, reason=str(error))
 
     async def put(self, params: Params) -> Result:
+        reference = function_of(params, self._plane.identity)
+        if reference.qualifier is not None:
+            raise invalid(
+                "This operation is permitted on Lambda functions only. Aliases and versions do not support "
+                "this operation. Please specify either a function name or an unqualified function ARN."
+            )
+        # As recorded: the others name the function alone.
+        self._catalog.check(reference.name, LATEST)
         name = self._changeable(params)
         number = params["ReservedConcurrentExecutions"]
         async with self._plane.changing(f"reserved/{name}"):
@@ -97,12 +105,13 @@ class ProvisionedConcurrency:
 
     async def put(self, params: Params) -> Result:
         name, qualifier = self._named(params)
-        if qualifier == LATEST:
+        alias = self._catalog.aliases(name).get(qualifier)
+        if LATEST in (qualifier, alias and alias.version):
             raise invalid(
                 "Provisioned Concurrency Configs cannot be applied to unpublished function versions."
             )
-        self._catalog.changeable(name)
         self._check(name, qualifier)
+        self._catalog.changeable(name)
         async with self._plane.changing(f"reserved/{name}"):
             self._check_apart(name, qualifier)
             number = params["ProvisionedConcurrentExecutions"]
@@ -131,9 +140,8 @@ class ProvisionedConcurrency:
         return {"ProvisionedConcurrencyConfigs": configs, "NextMarker": marker}
 
     def _named(self, params: Params) -> tuple[str, str]:
-        reference = function_of(params, self._plane.identity)
-        self._catalog.check(reference.name)
-        return reference.name, reference.qualifier or LATEST
+        name, qualifier = function_of(params, self._plane.identity)
+        return name, qualifier or LATEST
 
     def _of_release(self, params: Params) -> tuple[str, str]:
         name, qualifier = self._named(params)

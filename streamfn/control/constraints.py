@@ -179,11 +179,15 @@ def _all(shape: Shape) -> str:
 
 
 def _at_most(limit: float, kind: str = "string") -> str:
-    return f"Member must have {_measure(kind)} less than or equal to {limit:.15g}"
+    return f"Member must have {_measure(kind)} less than or equal to {_number(limit, kind)}"
 
 
 def _at_least(limit: float, kind: str) -> str:
-    return f"Member must have {_measure(kind)} greater than or equal to {limit:.15g}"
+    return f"Member must have {_measure(kind)} greater than or equal to {_number(limit, kind)}"
+
+
+def _number(limit: float, kind: str) -> str:
+    return str(float(limit)) if kind in ("float", "double") else f"{limit:.15g}"
 
 
 def _measure(kind: str) -> str:

@@ -18,6 +18,7 @@ from streamfn.control.plane import Identity, Plane
 from streamfn.control.resources import Resources
 from streamfn.control.server import exposed, serving, tls_context
 from streamfn.control.signing import signed
+from streamfn.control.urls import url_response
 from streamfn.errors import ConfigurationError
 from streamfn.objects import Objects
 from streamfn.stores.resources import SqliteResourceStore
@@ -120,6 +121,6 @@ def _handler(plane: Plane, api: Handler, options: ApiOptions, clock: Clock) -> H
             found = await code_response(plane, request.path)
             if found is not None:
                 return found
-        return await checked(request)
+        return url_response(request) or await checked(request)
 
     return handle

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from streamfn.config import EventInvokeConfig
+from streamfn.control.arns import plain_arn
 from streamfn.control.errors import ApiError, invalid, not_found
 from streamfn.control.function_catalog import Catalog
 from streamfn.control.naming import function_of
@@ -16,10 +17,17 @@ from streamfn.telemetry import logger
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from streamfn.control.functions import Functions
     from streamfn.control.plane import Operations, Params, Plane, Result
 
 KIND: Final = "event-invoke-config"
 """By `NAME`, or `NAME:QUALIFIER`."""
+
+_SERVICES: Final = {
+    "OnSuccess": ("events", "lambda", "sns", "sqs"),
+    "OnFailure": ("events", "lambda", "s3", "sns", "sqs"),
+}
+"""What events may go to (Developer Guide: invocation-async-retain-records)."""
 
 _MEMBERS: Final = ("MaximumRetryAttempts", "MaximumEventAgeInSeconds", "DestinationConfig")
 
@@ -27,8 +35,9 @@ _MEMBERS: Final = ("MaximumRetryAttempts", "MaximumEventAgeInSeconds", "Destinat
 class EventInvokeConfigs:
     """Each is of a function, or of a version or an alias of it."""
 
-    def __init__(self, plane: Plane) -> None:
+    def __init__(self, plane: Plane, functions: Functions) -> None:
         self._plane = plane
+        self._functions = functions
         self._catalog = Catalog(plane)
 
     def operations(self) -> Operations:
@@ -52,6 +61,7 @@ class EventInvokeConfigs:
         """Overwrites what was there."""
         given = _given(params)
         key = self._changeable(params)
+        await self._check_destinations(given)
         async with self._plane.changing(f"event-invoke-config/{key}"):
             return await self._store(key, given)
 
@@ -59,6 +69,7 @@ class EventInvokeConfigs:
         """Changes what is given, and leaves the rest."""
         given = _given(params)
         key = self._changeable(params)
+        await self._check_destinations(given)
         async with self._plane.changing(f"event-invoke-config/{key}"):
             before = self._known(key)
             kept = {name: before[name] for name in _MEMBERS if name in before}
@@ -90,8 +101,7 @@ class EventInvokeConfigs:
         try:
             await app.put_event_invoke_config(_loaded(key, given))
         except UnknownKind as error:
-            destinations = given.get("DestinationConfig", {}).values()
-            named = ", ".join(each["Destination"] for each in destinations if each.get("Destination"))
+            named = ", ".join(each for _, each in _destinations(given))
             raise invalid(f"The destination ARN {named} is invalid.") from error
         document = {**given, "LastModified": self._plane.clock()}
         try:
@@ -103,6 +113,21 @@ class EventInvokeConfigs:
                 await app.put_event_invoke_config(_loaded(key, before))
             raise
         return self._shown(key, document)
+
+    async def _check_destinations(self, given: Mapping[str, Any]) -> None:
+        """Raises ApiError for what events cannot go to. Waits for a function that is being made."""
+        for side, destination in _destinations(given):
+            arn = plain_arn(destination)
+            if arn is None or arn.service not in _SERVICES[side]:
+                raise invalid(f"The destination ARN {destination} is invalid.")
+            if arn.service != "lambda":
+                continue
+            try:
+                name, qualifier = function_of({"FunctionName": destination}, self._plane.identity)
+                self._check(name, "" if qualifier in (None, LATEST) else str(qualifier))
+            except ApiError as error:
+                raise invalid(f"The destination ARN {destination} is invalid.") from error
+            await self._functions.ready(name)
 
     def _key(self, params: Params) -> str:
         name, qualifier = function_of(params, self._plane.identity)
@@ -145,6 +170,12 @@ def _given(params: Params) -> dict[str, Any]:
     if not given:
         raise invalid("You must specify at least one of error handling or destination setting.")
     return given
+
+
+def _destinations(given: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Side and ARN of each destination that is named."""
+    found = given.get("DestinationConfig", {}).items()
+    return [(side, target["Destination"]) for side, target in found if target.get("Destination")]
 
 
 def _loaded(key: str, document: Mapping[str, Any]) -> EventInvokeConfig:

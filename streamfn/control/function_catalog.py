@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from streamfn.ports import Alias, Published
 
 KIND: Final = "function"
+_POLICY: Final = "policy"
 
 
 class Catalog:
@@ -96,7 +97,15 @@ class Catalog:
             arn = self._plane.identity.arn("function", name)
             raise not_found(f"Function not found: {arn}:{qualifier}")
         document = documents.of_version(published, self._plane.iso(published.published_at))
-        return document, document["Environment"], version
+        document["RevisionId"] = self.revision(f"{name}:{version}", published.revision_id)
+        return document, document.get("Environment", {}), version
+
+    def revision(self, key: str, own: str) -> str:
+        """The revision of a version or an alias, or of a function of the app: another one whenever `own` or
+        the policy is another.
+        """
+        policy = self._plane.resources.get(_POLICY, key)
+        return own if policy is None else str(uuid5(NAMESPACE_URL, f"{own} {policy['RevisionId']}"))
 
     async def configuration(self, name: str, qualifier: str | None = None) -> dict[str, Any]:
         """A FunctionConfiguration. Raises ApiError where there is no such function, version or alias."""
@@ -146,9 +155,11 @@ class Catalog:
     def _declared(self, spec: FunctionSpec) -> tuple[Document, dict[str, str]]:
         """What is known of a function that the app declares."""
         document = self._of_process(spec) if spec.deployment is None else self._of_deployment(spec)
-        variables = document.pop("Environment", {})
-        revision = str(uuid5(NAMESPACE_URL, repr(sorted(document.items()))))
-        document |= {"LastModified": self._since, "RevisionId": revision}
+        variables = document.get("Environment", {})
+        # Variables may be secrets: nothing that is shown is made of them.
+        known = sorted(item for item in document.items() if item[0] != "Environment")
+        own = str(uuid5(NAMESPACE_URL, repr(known)))
+        document |= {"LastModified": self._since, "RevisionId": self.revision(spec.name, own)}
         return documents.succeeded(document), dict(variables)
 
     def _of_process(self, spec: FunctionSpec) -> dict[str, Any]:

@@ -43,6 +43,14 @@ KEPT: Final = (
 )
 """Members that are stored as they are given."""
 
+_FACTS: Final = ("Code", "Layers", "KMSKeyArn", "Description")
+"""What is to be known of a version beside its options. What changes any of it can be published."""
+
+PARTIAL: Final = frozenset({"LoggingConfig", "SnapStart", "TracingConfig"})
+"""Structures that are changed member by member."""
+
+_LEVELS: Final = {"ApplicationLogLevel": "INFO", "SystemLogLevel": "INFO"}
+
 REFUSED: Final = (
     "FileSystemConfigs",
     "CodeSigningConfigArn",
@@ -76,7 +84,8 @@ _CREATING: Final = "The function is being created."
 
 
 def merged(document: Document, params: Params) -> dict[str, Any]:
-    """A document with what a request gives. An empty structure or list takes away what was there.
+    """A document with what a request gives. An empty structure or list takes away what was there, but of
+    `PARTIAL` ones what a request leaves out stays.
 
     Raises ApiError for what is not supported here.
     """
@@ -86,7 +95,17 @@ def merged(document: Document, params: Params) -> dict[str, Any]:
                 f"{name} is not supported by streamfn: a function would not be the same without it."
             )
     given = {name: params[name] for name in KEPT if params.get(name) is not None}
+    for name in PARTIAL & given.keys():
+        given[name] = {**(document.get(name) or {}), **given[name]}
+    if "LoggingConfig" in given:
+        given["LoggingConfig"] = _with_levels(given["LoggingConfig"], params["LoggingConfig"])
     return {**document, **given}
+
+
+def _with_levels(merged: Document, given: Document) -> dict[str, Any]:
+    """Levels are of JSON: with another format only those stay that are given with it."""
+    is_json = merged.get("LogFormat") == "JSON"
+    return {name: value for name, value in merged.items() if is_json or name not in _LEVELS or name in given}
 
 
 def creating(document: Document) -> dict[str, Any]:
@@ -224,7 +243,7 @@ def _check_ranges(document: Document) -> None:
 
 def options(document: Document, code_uri: str, layers: list[str]) -> dict[str, Any]:
     """The options of FunctionConfig. `code_uri` and `layers`: where they are."""
-    facts = {name: document[name] for name in ("Code", "Layers", "KMSKeyArn") if document.get(name)}
+    facts = {name: document[name] for name in _FACTS if document.get(name)}
     given = {name: document[name] for name in KEPT if name in document and name != "KMSKeyArn"}
     # What a structure is taken away with says nothing.
     shown = {name: value for name, value in given.items() if value != {}}
@@ -252,7 +271,7 @@ def of_deployment(deployment: Deployment, description: str) -> dict[str, Any]:
         "MemorySize": deployment.memory_size,
         "EphemeralStorage": {"Size": deployment.ephemeral_storage},
         "LoggingConfig": logging,
-        "Environment": dict(deployment.environment),
+        **({"Environment": dict(deployment.environment)} if deployment.environment else {}),
     }
 
 
@@ -298,7 +317,7 @@ def shown(
         "Version": version,
         "VpcConfig": _network(document.get("VpcConfig")),
         "DeadLetterConfig": letters if letters.get("TargetArn") else None,
-        "Environment": {"Variables": dict(variables)} if variables else None,
+        "Environment": None if document.get("Environment") is None else {"Variables": dict(variables)},
         "KMSKeyArn": document.get("KMSKeyArn") or None,
         "TracingConfig": {"Mode": "PassThrough", **(document.get("TracingConfig") or {})},
         "RevisionId": document["RevisionId"],
@@ -335,6 +354,5 @@ def _runtime(runtime: str, identity: Identity) -> dict[str, Any]:
 
 
 def _logging(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    is_json = given.get("LogFormat") == "JSON"
-    levels = {"ApplicationLogLevel": "INFO", "SystemLogLevel": "INFO"} if is_json else {}
+    levels = _LEVELS if given.get("LogFormat") == "JSON" else {}
     return {"LogFormat": "Text", **levels, "LogGroup": f"/aws/lambda/{name}", **given}

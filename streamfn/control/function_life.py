@@ -35,7 +35,7 @@ _OTHER_KINDS: Final = (
     "scaling",
     "url",
 )
-"""Resources that go with their function."""
+"""Resources that go with their function, or with the version or alias of it that they are of."""
 
 
 class FunctionLife:
@@ -73,6 +73,17 @@ class FunctionLife:
         self._plane.tasks.start_soon(self._delete, name, gone)
         return gone
 
+    async def detach(self, name: str, qualifier: str) -> None:
+        """Removes what was put for a version or an alias that is gone: the next one of its name is another.
+
+        Raises OSError; the next start removes it then.
+        """
+        key = f"{name}:{qualifier}"
+        async with self._plane.changing(f"event-invoke-config/{key}"):
+            await self._plane.resources.write([Resource(kind, key, None) for kind in _OTHER_KINDS])
+            if key in self._plane.app.event_invoke_configs:
+                await self._plane.app.remove_event_invoke_config(key)
+
     async def restore(self) -> None:
         """Brings back every function that is stored. What cannot be is logged, and shown in its state."""
         for name, document in list(self._plane.resources.all(KIND).items()):
@@ -85,6 +96,7 @@ class FunctionLife:
             except OSError as error:
                 # It runs or does not run; the next start will find it as it was.
                 logger()[0].error("function_not_stored", function=name, reason=str(error))
+        await self._detach_gone()
         await self._plane.app.deployed.tidy()
         await self.prune()
 
@@ -99,6 +111,21 @@ class FunctionLife:
             logger()[0].warning("uploads_not_pruned", reason=str(error))
 
     # --------------------------------------------------------------------------------------------- steps
+
+    async def _detach_gone(self) -> None:
+        """What the last process could not remove any more, once it had deleted a version or an alias."""
+        resources, releases = self._plane.resources, self._plane.app.deployed.releases
+        keys = {key for kind in _OTHER_KINDS for key in resources.all(kind)}
+        for name, _, qualifier in sorted(key.partition(":") for key in keys if ":" in key):
+            # Of a function that could not be brought back it is not known.
+            if name not in self._plane.app.deployments:
+                continue
+            if qualifier in releases.published(name) or qualifier in releases.aliases(name):
+                continue
+            try:
+                await self.detach(name, qualifier)
+            except OSError as error:
+                logger()[0].warning("not_detached", function=f"{name}:{qualifier}", reason=str(error))
 
     async def _make_ready(self, name: str, ready: anyio.Event) -> None:
         try:

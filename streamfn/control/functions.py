@@ -8,6 +8,7 @@ import anyio
 
 from streamfn.control import function_documents as documents
 from streamfn.control.aliases import Aliases
+from streamfn.control.arns import plain_arn
 from streamfn.control.code import Uploads
 from streamfn.control.errors import conflict, invalid
 from streamfn.control.function_catalog import Catalog
@@ -15,6 +16,7 @@ from streamfn.control.function_life import FunctionLife
 from streamfn.control.layers import Layers
 from streamfn.control.naming import LONGEST_NAME, function_of
 from streamfn.control.paging import page
+from streamfn.control.tags import check_tags
 from streamfn.control.versions import Versions
 from streamfn.core.deployments import LATEST
 from streamfn.errors import ConfigurationError
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from streamfn.control.plane import Operations, Params, Plane, Result
 
 _IMAGE: Final = "Image"
+_LETTERS: Final = ("sns", "sqs")
+"""What may be a dead-letter queue (Lambda API, DeadLetterConfig)."""
 _PATIENCE: Final = 5.0
 """Seconds that whoever deletes a function waits until all of it is gone."""
 
@@ -56,6 +60,10 @@ class Functions:
             **self._aliases.served(),
         }
 
+    async def ready(self, name: str) -> None:
+        """Returns when a function is no more on its way: made ready, or known to be unable."""
+        await self._life.ready(name)
+
     async def restore(self) -> None:
         """Brings back every function that is stored."""
         await self._life.restore()
@@ -66,8 +74,7 @@ class Functions:
         name, qualifier = function_of(params, self._plane.identity)
         document, variables, version = await self._catalog.document(name, qualifier)
         code, stored = document["Code"], self._catalog.stored(name)
-        spec = self._plane.app.functions.get(name)
-        reserved = None if spec is None else spec.reserved_concurrency
+        reserved = self._plane.app.account.reserved.get(name)
         image = code.get("ImageUri")
         place = {"RepositoryType": "ECR", "ImageUri": image, "ResolvedImageUri": image}
         return {
@@ -104,6 +111,7 @@ class Functions:
         self._check_new(name)
         given = documents.merged({"FunctionName": name}, params)
         if params.get("Tags"):
+            check_tags(params["Tags"])
             given["Tags"] = dict(params["Tags"])
         async with (
             self._uploads.taking(params["Code"]) as code,
@@ -202,6 +210,11 @@ class Functions:
         return completed
 
     def _check_letters(self, target: str | None) -> None:
+        arn = plain_arn(target or "")
+        if target and (arn is None or arn.service not in _LETTERS):
+            raise invalid(
+                f"The dead-letter target {target} cannot be used: it is neither a queue nor a topic."
+            )
         try:
             self._plane.app.destination_of(target or None)
         except ConfigurationError as error:

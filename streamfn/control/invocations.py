@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import binascii
-from base64 import b64decode, b64encode
+from base64 import b64decode
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
@@ -11,6 +12,7 @@ import orjson
 from streamfn.control.errors import ApiError, conflict, invalid, not_found
 from streamfn.control.naming import function_of
 from streamfn.control.rendering import REQUEST_ID
+from streamfn.control.streamed import StreamedAnswer, log_result, parts
 from streamfn.core.deployments import LATEST
 from streamfn.core.invocations import PAYLOAD_LIMIT as EVENT_LIMIT
 from streamfn.errors import ConfigurationError, TooManyRequests
@@ -18,16 +20,16 @@ from streamfn.planning import qualified
 from streamfn.request_response import PAYLOAD_LIMIT
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import Mapping
 
     from streamfn.control.plane import Operations, Params, Plane, Result
     from streamfn.request_response import Response
+    from streamfn.response_streams import PieceStream
 
 _INVOKE_ASYNC_LIMIT: Final = 256 * 1024
 """Bytes of InvokeAsync, which is deprecated: it has not got the 1 MB of Invoke."""
 _CLIENT_CONTEXT_LIMIT: Final = 3583
 """Bytes, in base64 (Lambda API, Invoke)."""
-_CHUNK: Final = 64 * 1024
 _NOTHING: Final = b"{}"
 """What a function gets that is invoked without a payload."""
 _UNSUPPORTED: Final = ("DurableExecutionName", "TenantId")
@@ -66,13 +68,14 @@ class Invocations:
             case "Event":
                 return await self._enqueue(called, params.get("Payload"), EVENT_LIMIT, "StatusCode")
             case "DryRun":
+                _given(params)
                 return {"StatusCode": 204}
             case _:
                 response = await self._answer(called, params)
         return {
             "StatusCode": 200,
             "FunctionError": response.function_error or None,
-            "LogResult": _log(params, response),
+            "LogResult": log_result(response) if params.get("LogType") == "Tail" else None,
             "ExecutedVersion": response.executed_version,
             "Payload": response.payload,
             REQUEST_ID: response.request_id,
@@ -84,25 +87,30 @@ class Invocations:
         return await self._enqueue(self._called(params), payload, _INVOKE_ASYNC_LIMIT, "Status")
 
     async def invoke_with_response_stream(self, params: Params) -> Result:
-        """The answer in parts, once it is there whole."""
+        """The answer in parts: as they come where the function streams it, else once it is there whole."""
         called = self._called(params)
         if params.get("InvocationType") == "DryRun":
+            _given(params)
             return {"StatusCode": 204}
-        response = await self._answer(called, params)
+        answering = StreamedAnswer()
+        # In a task of its own: the function goes on when its caller has gone.
+        self._plane.tasks.start_soon(answering.run, partial(self._answer, called, params, answering.stream))
+        response = await answering.whole()
+        logged = params.get("LogType") == "Tail"
+        if response is None:
+            return {**answering.head(), "EventStream": answering.events(logged=logged)}
         return {
             "StatusCode": 200,
             "ExecutedVersion": response.executed_version,
-            "ResponseStreamContentType": "application/json",
-            "EventStream": _parts(response, _log(params, response)),
+            "EventStream": parts(response, logged=logged),
             REQUEST_ID: response.request_id,
         }
 
-    async def _answer(self, called: _Called, params: Params) -> Response:
-        payload = _sized(params.get("Payload"), PAYLOAD_LIMIT)
-        context = _client_context(params.get("ClientContext"))
+    async def _answer(self, called: _Called, params: Params, stream: PieceStream | None = None) -> Response:
+        payload, context = _given(params)
         try:
             return await self._app.invoke(
-                called.name, payload, qualifier=called.qualifier, client_context=context
+                called.name, payload, qualifier=called.qualifier, client_context=context, stream=stream
             )
         except TooManyRequests as error:
             raise self._refusal(called, error) from error
@@ -110,7 +118,12 @@ class Invocations:
             raise self._gone(called, error) from error
 
     async def _enqueue(self, called: _Called, given: bytes | None, limit: int, status: str) -> Result:
-        payload = _sized(given, limit)
+        if given and len(given) > limit:
+            raise ApiError(
+                "RequestTooLargeException",
+                f"{len(given)} byte payload is too large for the Event invocation type (limit {limit} bytes)",
+            )
+        payload = given or _NOTHING
         try:
             request_id = await self._app.enqueue(called.name, payload, qualifier=called.qualifier)
         except ConfigurationError as error:
@@ -167,6 +180,11 @@ class Invocations:
         return not_found(f"Function not found: {arn}:{called.qualifier or LATEST}")
 
 
+def _given(params: Params) -> tuple[bytes, str]:
+    """What a synchronous invocation gives the function: payload and client context. Raises ApiError."""
+    return _sized(params.get("Payload"), PAYLOAD_LIMIT), _client_context(params.get("ClientContext"))
+
+
 def _sized(payload: bytes | None, limit: int) -> bytes:
     """A payload, or what stands for none. Raises ApiError above the limit, in bytes."""
     if not payload:
@@ -193,18 +211,3 @@ def _client_context(given: str | None) -> str:
             "InvalidRequestContentException", "Client context must be a valid Base64-encoded JSON object."
         ) from error
     return data.decode()
-
-
-def _log(params: Params, response: Response) -> str | None:
-    """The end of the invocation's log, where it was asked for and the runtime has it."""
-    if params.get("LogType") != "Tail" or not response.log_result:
-        return None
-    return b64encode(response.log_result).decode()
-
-
-async def _parts(response: Response, log: str | None) -> AsyncIterator[Mapping[str, Any]]:
-    for start in range(0, len(response.payload), _CHUNK):
-        yield {"PayloadChunk": {"Payload": response.payload[start : start + _CHUNK]}}
-    failed = response.function_error
-    details = response.payload.decode(errors="replace") if failed else None
-    yield {"InvokeComplete": {"ErrorCode": failed or None, "ErrorDetails": details, "LogResult": log}}

@@ -22,6 +22,7 @@ _NUMBERS: Final = "layer"
 """Kind of what knows the last number of a layer: it outlives the versions, for a number is given once."""
 _POLICIES: Final = "layer-policy"
 _MOST_LAYERS: Final = 5
+_GONE: Final = "The resource you requested does not exist."
 _ARN: Final = re.compile(
     r"arn:(?:aws[a-zA-Z-]*)?:lambda:(?P<region>[^:]*):(?P<account>\d{12}):layer:(?P<name>[a-zA-Z0-9-_]+)"
     r"(?::(?P<number>[0-9]{1,18}))?"
@@ -75,6 +76,7 @@ class Layers:
 
     async def get_by_arn(self, params: Params) -> Result:
         found = self._apart(params["Arn"])
+        self._check_ours(found)
         return self._shown(self._known(found["name"], int(found["number"])))
 
     async def list_layers(self, params: Params) -> Result:
@@ -103,6 +105,7 @@ class Layers:
         return {"LayerVersions": [self._item(versions[each]) for (each,) in numbers], "NextMarker": marker}
 
     async def delete(self, params: Params) -> Result:
+        _check_number(params["VersionNumber"])
         key = f"{self._named(params)}:{params['VersionNumber']}"
         await self._plane.resources.write([Resource(kind, key, None) for kind in (KIND, _POLICIES)])
         await self._life.prune()
@@ -158,21 +161,26 @@ class Layers:
         return found
 
     def _named(self, params: Params) -> str:
-        """The bare name of a layer, which may be given by its ARN."""
+        """The bare name of a layer, which may be given by its ARN. Raises ApiError for those of others."""
         given: str = params["LayerName"]
         found = _ARN.fullmatch(given)
         if found is not None:
+            self._check_ours(found)
             return found["name"]
         if not _NAME.fullmatch(given):
             raise invalid(f"Invalid layer name: {given}")
         return given
 
+    def _check_ours(self, found: re.Match[str]) -> None:
+        identity = self._plane.identity
+        if (found["region"], found["account"]) != (identity.region, identity.account):
+            raise not_found(_GONE)
+
     def _known(self, name: str, number: int) -> Document:
-        if number < 1:
-            raise invalid("Layer Version Cannot be less than 1.")
+        _check_number(number)
         document = self._plane.resources.get(KIND, f"{name}:{number}")
         if document is None:
-            raise not_found("The resource you requested does not exist.")
+            raise not_found(_GONE)
         return document
 
     def _matching(self, versions: Iterable[Document], params: Params) -> Iterable[Document]:
@@ -205,3 +213,8 @@ class Layers:
             "Description": document.get("Description", ""),
             **{part: document[part] for part in _GIVEN[1:] if part in document},
         }
+
+
+def _check_number(number: int) -> None:
+    if number < 1:
+        raise invalid("Layer Version Cannot be less than 1")

@@ -8,13 +8,12 @@ place.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
 
-from streamfn.control.mapping_rules import GROUPS, NEUTRAL, SourceType, is_given
+from streamfn.config.mapping import MAXIMUM_POLLERS, MINIMUM_POLLERS
+from streamfn.control.mapping_rules import GROUPS, NEUTRAL, SourceType, is_given, told
 from streamfn.core.lifecycle import ProcessingResult, TransitionReason, connection_error
 
 if TYPE_CHECKING:
-    from streamfn.config import EventSourceMapping
     from streamfn.control.naming import FunctionReference
     from streamfn.control.plane import Identity, Params, Result
 
@@ -52,7 +51,7 @@ _STREAM: Final[dict[str, Any]] = {
 }
 _KAFKA: Final[dict[str, Any]] = {"BatchSize": 100}
 
-_DEFAULTS: Final[dict[SourceType, dict[str, Any]]] = {
+DEFAULTS: Final[dict[SourceType, dict[str, Any]]] = {
     SourceType.SQS: {"BatchSize": 10, **_ALWAYS},
     SourceType.KINESIS: _STREAM,
     SourceType.DYNAMODB: _STREAM,
@@ -60,6 +59,10 @@ _DEFAULTS: Final[dict[SourceType, dict[str, Any]]] = {
     SourceType.SELF_MANAGED: _KAFKA,
 }
 """What answers tell that nobody has said (recorded)."""
+
+_POLLERS: Final = "ProvisionedPollerConfig"
+PROVISIONED: Final = {"MinimumPollers": MINIMUM_POLLERS, "MaximumPollers": MAXIMUM_POLLERS}
+"""What holds of the two where one is given."""
 
 NOT_STARTED: Final = "PROBLEM: Configuration error."
 """How the result of a mapping begins that is to run and does not."""
@@ -73,6 +76,12 @@ _KNOWN: Final = (
 """How results begin that say what they are about."""
 
 
+def reason_of(source: SourceType | None) -> str:
+    """StateTransitionReason, whose words differ by source (recorded)."""
+    stream = source is not None and source.is_stream
+    return str((TransitionReason.USER_ACTION if stream else TransitionReason.USER_INITIATED).value)
+
+
 def created(
     uuid: str,
     source: SourceType,
@@ -82,11 +91,10 @@ def created(
     now: float,
 ) -> Document:
     """The document of a new mapping. `now` in epoch seconds."""
-    reason = TransitionReason.USER_ACTION if source.is_stream else TransitionReason.USER_INITIATED
     document = {
         "UUID": uuid,
         "EventSourceMappingArn": identity.arn("event-source-mapping", uuid),
-        "StateTransitionReason": reason.value,
+        "StateTransitionReason": reason_of(source),
         "Enabled": params.get("Enabled", True) is not False,
     }
     return _merged(document, source, params, reference.arn(identity), now)
@@ -106,11 +114,14 @@ def _merged(
     document: Document, source: SourceType, params: Params, function_arn: str, now: float
 ) -> Document:
     echoed = {
-        name: value
+        name: told(name, value)
         for name, value in params.items()
         if name not in _NOT_ECHOED and name not in _OURS and value is not None and _says(name, value, source)
     }
-    merged = {**_DEFAULTS[source], **document, **echoed, "FunctionArn": function_arn, "LastModified": now}
+    now = round(now, 3)
+    merged = {**DEFAULTS[source], **document, **echoed, "FunctionArn": function_arn, "LastModified": now}
+    if _POLLERS in echoed:
+        merged[_POLLERS] = {**PROVISIONED, **echoed[_POLLERS]}
     if params.get("Tags"):
         merged["Tags"] = dict(params["Tags"])
     if (group := GROUPS.get(source)) is not None:
@@ -120,7 +131,7 @@ def _merged(
 
 def _says(name: str, value: Any, source: SourceType) -> bool:
     """Whether it is told: what asks for nothing is not, unless the source always tells of the option."""
-    return is_given(name, value) or (name in NEUTRAL and name in _DEFAULTS[source])
+    return is_given(name, value) or (name in NEUTRAL and name in DEFAULTS[source])
 
 
 def options(document: Params) -> dict[str, Any]:
@@ -146,39 +157,3 @@ def _result(document: Params, result: str | None) -> str | None:
     if result is None or result.startswith(_KNOWN):
         return result
     return connection_error(result.removeprefix("PROBLEM: "))
-
-
-def declared(uuid: str, mapping: EventSourceMapping, identity: Identity) -> Document:
-    """Of a mapping that the app declares: its ends and the options it was given."""
-    arn = identity.arn("function", mapping.function)
-    document: Document = {
-        "UUID": uuid,
-        "EventSourceMappingArn": identity.arn("event-source-mapping", uuid),
-        "FunctionArn": f"{arn}:{mapping.qualifier}" if mapping.qualifier else arn,
-        "StateTransitionReason": TransitionReason.USER_INITIATED.value,
-        "Enabled": mapping.enabled,
-        **_source(mapping),
-    }
-    for name, value in (
-        ("BatchSize", mapping.batch_size),
-        ("MaximumBatchingWindowInSeconds", mapping.maximum_batching_window_in_seconds),
-        ("StartingPosition", mapping.starting_position and mapping.starting_position.name),
-        ("FunctionResponseTypes", list(mapping.function_response_types)),
-        ("FilterCriteria", {"Filters": [{"Pattern": one} for one in mapping.filters]}),
-    ):
-        if value is not None and is_given(name, value):
-            document[name] = value
-    return document
-
-
-def _source(mapping: EventSourceMapping) -> Document:
-    # Behind the question mark, and before an @, may stand a password.
-    name = (mapping.source if isinstance(mapping.source, str) else mapping.source.name).partition("?")[0]
-    parts = urlsplit(name)
-    if parts.scheme != "kafka":
-        return {"EventSourceArn": name}
-    servers = parts.netloc.rpartition("@")[2].split(",")
-    return {
-        "SelfManagedEventSource": {"Endpoints": {"KAFKA_BOOTSTRAP_SERVERS": servers}},
-        "Topics": [parts.path.strip("/")],
-    }

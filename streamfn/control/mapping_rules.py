@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from streamfn.config import problems
 from streamfn.config.filters import INVALID
+from streamfn.control.arns import plain_arn
 from streamfn.control.errors import ApiError, invalid
 
 if TYPE_CHECKING:
@@ -82,6 +83,17 @@ NEUTRAL: Final[Mapping[str, Any]] = {
 }
 """Values that say no more than if the option had been left out."""
 
+_IN_SERVICES_WORDS: Final[Mapping[tuple[str, SourceType], str]] = {
+    ("StartingPosition", SourceType.SQS): "StartingPosition is not valid for SQS event sources.",
+}
+"""What is said of an option that a source does not take, where that is known (recorded)."""
+
+_EMPTY: Final[tuple[Any, ...]] = (None, "", [], {})
+"""Values that take away the option, or the member of one, that they are given for."""
+
+_OF_MEMBERS: Final = frozenset({"MetricsConfig", "ProvisionedPollerConfig", *GROUPS.values()})
+"""Options that are no more than their members."""
+
 _METRICS: Final = frozenset({"ErrorCount", "KafkaMetrics"})
 """Those of Kafka only (Developer Guide: monitoring-metrics-types)."""
 
@@ -90,6 +102,7 @@ LONGEST_KAFKA_TIMEOUT: Final = 840.0
 
 IN_USE: Final = "Cannot {} the event source mapping because it is in use."
 GONE: Final = "The resource you requested does not exist."
+UNRECOGNIZED: Final = "Unrecognized event source."
 NO_FUNCTION: Final = "Function does not exist"
 NO_QUEUE: Final = (
     "Error occurred while ReceiveMessage. SQS Error Code: AWS.SimpleQueueService.NonExistentQueue. "
@@ -99,18 +112,20 @@ NO_QUEUE: Final = (
 
 def source_type(params: Params) -> SourceType:
     """What is read. Raises ApiError where that is nothing that could be."""
-    arn: str = params.get("EventSourceArn") or ""
-    parts = arn.split(":", 5)
-    service = parts[2] if len(parts) == 6 else ""
+    text: str = params.get("EventSourceArn") or ""
+    if not text and params.get("SelfManagedEventSource"):
+        return SourceType.SELF_MANAGED
+    arn = plain_arn(text)
+    if arn is None:
+        raise invalid(UNRECOGNIZED)
+    service, rest = arn.service, arn.rest
     if service in ("mq", "rds", "docdb-elastic"):
         raise invalid(f"Event sources of {service} are not supported by streamfn.")
-    if not arn and params.get("SelfManagedEventSource"):
-        return SourceType.SELF_MANAGED
     named = {"kinesis": "stream/", "dynamodb": "table/", "kafka": "cluster/", "sqs": ""}
-    if service not in named or not parts[5].startswith(named[service]) or not parts[5]:
-        raise invalid("Unrecognized event source.")
-    if service == "dynamodb" and "/stream/" not in parts[5]:
-        raise invalid("Unrecognized event source.")
+    if service not in named or not rest.startswith(named[service]):
+        raise invalid(UNRECOGNIZED)
+    if service == "dynamodb" and "/stream/" not in rest:
+        raise invalid(UNRECOGNIZED)
     return SourceType(service)
 
 
@@ -119,11 +134,14 @@ def check(params: Params) -> SourceType:
     source = source_type(params)
     for option, takers in TAKEN_BY.items():
         if source not in takers and is_given(option, params.get(option)):
-            raise _unsupported(option)
+            raise _unsupported(option, source)
     if ((params.get("DestinationConfig") or {}).get("OnSuccess") or {}).get("Destination"):
-        raise _unsupported("DestinationConfig")
+        raise _unsupported("DestinationConfig", source)
+    _check_destination(params, source)
     if not source.is_kafka and _metrics(params) & _METRICS:
-        raise _unsupported("MetricsConfig")
+        raise _unsupported("MetricsConfig", source)
+    if source.is_kafka and (params.get(GROUPS[source]) or {}).get("SchemaRegistryConfig"):
+        _check_provisioned(params)
     if source is SourceType.SELF_MANAGED and not params.get("SourceAccessConfigurations"):
         raise invalid("Required 'sourceAccessConfigurations' parameter is missing.")
     if source is not SourceType.SQS:
@@ -137,9 +155,16 @@ def is_given(option: str, value: Any) -> bool:
         value = {end: to for end, to in (value or {}).items() if (to or {}).get("Destination")}
     if option == "FilterCriteria":
         value = (value or {}).get("Filters")
-    if value is None or value in ("", [], {}):
+    if told(option, value) in _EMPTY:
         return False
     return option not in NEUTRAL or value != NEUTRAL[option]
+
+
+def told(option: str, value: Any) -> Any:
+    """The value as answers have it: without members that ask for nothing."""
+    if option in _OF_MEMBERS:
+        return {name: each for name, each in (value or {}).items() if each not in _EMPTY}
+    return value
 
 
 def fixed(old: Params, new: Params) -> None:
@@ -198,27 +223,57 @@ def refused(error: ConfigurationError) -> ApiError:
         return invalid(INVALID)
     if said[0].startswith("1 validation error detected: Value '"):
         return ApiError("ValidationException", said[0])
-    return invalid("; ".join(said))
+    # AWS says one thing at a time, and clients look for its sentences.
+    theirs = next((each.problem for each in problems(error) if not _is_ours(each)), None)
+    return invalid(theirs or "; ".join(said))
 
 
 def _sentence(problem: ConfigurationError) -> str:
     text = problem.problem
     if text.startswith(INVALID):
         return INVALID
-    # AWS's own sentences begin in capitals; ours go on from the name of the option.
-    return f"{problem.field}: {text}" if problem.field and text[:1].islower() else text
+    return f"{problem.field}: {text}" if problem.field and _is_ours(problem) else text
 
 
-def _unsupported(option: str) -> ApiError:
-    return invalid(f"Unsupported {option} parameter for given event source mapping type.")
+def _is_ours(problem: ConfigurationError) -> bool:
+    """AWS's own sentences begin in capitals; ours go on from the name of the option."""
+    return problem.problem[:1].islower()
+
+
+def _unsupported(option: str, source: SourceType) -> ApiError:
+    words = f"Unsupported {option} parameter for given event source mapping type."
+    return invalid(_IN_SERVICES_WORDS.get((option, source), words))
 
 
 def _metrics(params: Params) -> set[str]:
     return set((params.get("MetricsConfig") or {}).get("Metrics") or ())
 
 
+def _check_provisioned(params: Params) -> None:
+    """Developer Guide: services-consume-kafka-events."""
+    if not is_given("ProvisionedPollerConfig", params.get("ProvisionedPollerConfig")):
+        raise invalid(
+            "SchemaRegistryConfig is only available for Provisioned Mode. To configure Schema Registry, "
+            "please enable Provisioned Mode by specifying MinimumPollers in ProvisionedPollerConfig."
+        )
+
+
+def _check_destination(params: Params, source: SourceType) -> None:
+    """On-failure destinations are fewer than those of asynchronous invocations (API reference: OnFailure)."""
+    to: str = ((params.get("DestinationConfig") or {}).get("OnFailure") or {}).get("Destination") or ""
+    if not to or (to.startswith("kafka://") and source.is_kafka):
+        return
+    arn = plain_arn(to)
+    if arn is None or arn.service not in ("sqs", "sns", "s3") or arn.name.endswith(".fifo"):
+        topics = ", Kafka topics of the same cluster" if source.is_kafka else ""
+        raise invalid(
+            f"The destination ARN {to} is invalid. This event source takes standard SQS queues, standard SNS "
+            f"topics{topics} and S3 buckets."
+        )
+
+
 def _check_position(params: Params, source: SourceType) -> None:
-    position = params.get("StartingPosition")
+    position, timestamp = params.get("StartingPosition"), params.get("StartingPositionTimestamp")
     if position is None:
         raise invalid(
             "1 validation error detected: Value null at 'startingPosition' failed to satisfy constraint: "
@@ -226,3 +281,9 @@ def _check_position(params: Params, source: SourceType) -> None:
         )
     if position == "AT_TIMESTAMP" and source is SourceType.DYNAMODB:
         raise invalid(f"Unsupported starting position for arn type: {params['EventSourceArn']}")
+    if position != "AT_TIMESTAMP" and timestamp is not None:
+        raise invalid("Timestamp only valid with StartingPosition AT_TIMESTAMP")
+    if position == "AT_TIMESTAMP" and timestamp is None:
+        raise invalid("Need to specify a timestamp")
+    if timestamp is not None and timestamp < 0:
+        raise invalid("StartingPositionTimestamp: must not be before 1970")

@@ -30,6 +30,12 @@ KIND: Final = "mapping"
 _AGAIN: Final = Backoff(first=1.0, factor=2.0, cap=15.0)
 """Seconds between tries to start a mapping, while its options do not go with its source for example."""
 
+_PATIENCE: Final = 10.0
+"""Seconds that a mapping which begins at LATEST has for its first shard before it is told to be Enabled."""
+
+_LOOK: Final = 0.02
+"""Seconds between two looks at whether it has one."""
+
 
 class MappingStates:
     """What mappings are doing, and what is being done to them."""
@@ -87,7 +93,8 @@ class MappingStates:
         turn = self._turns[uuid] = object()
         try:
             await anyio.sleep(self._plane.settings.mapping.transition_delay)
-            done = await self.settle(uuid)
+            if done := await self.settle(uuid):
+                await self._begun(uuid)
         finally:
             self.give_up(uuid)
         tries = 0
@@ -97,6 +104,21 @@ class MappingStates:
             done = self._turns.get(uuid) is not turn or await self.settle(uuid)
         if self._turns.get(uuid) is turn:
             del self._turns[uuid]
+
+    async def _begun(self, uuid: str) -> None:
+        """Waits until a mapping that is to read what comes from now on would: whoever sees that it is Enabled
+        may send the first record. Not for ever, as its source may be away or its shards be others'.
+        """
+        document = self._plane.resources.get(KIND, uuid) or {}
+        if not document.get("Enabled") or document.get("StartingPosition") != "LATEST":
+            return
+        with anyio.move_on_after(_PATIENCE):
+            while not self._reads(uuid):  # noqa: ASYNC110 - shards come without a word to us
+                await anyio.sleep(_LOOK)
+
+    def _reads(self, uuid: str) -> bool:
+        status = self._plane.app.mapping_status(uuid)
+        return status is None or status.shards > 0 or status.last_processing_result.startswith("PROBLEM")
 
     async def settle(self, uuid: str) -> bool:
         """Has the app do what is stored, from wherever it is. Whether it does now."""

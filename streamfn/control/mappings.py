@@ -13,9 +13,11 @@ from streamfn.control import mapping_documents as documents
 from streamfn.control import mapping_ends as ends
 from streamfn.control import mapping_rules as rules
 from streamfn.control.errors import ApiError, conflict, invalid, not_found
+from streamfn.control.mapping_declared import declared
 from streamfn.control.mapping_index import LARGEST_PAGE, MappingIndex, claims
 from streamfn.control.mapping_states import KIND, MappingStates
-from streamfn.control.naming import function_of, reference_of
+from streamfn.control.naming import function_of
+from streamfn.control.tags import check_tags
 from streamfn.core.lifecycle import MappingState
 from streamfn.engine.plan import mapping_id
 from streamfn.errors import StreamfnError
@@ -39,7 +41,7 @@ class EventSourceMappings:
         """By UUID: the names and documents of mappings that are declared."""
         for name, mapping in plane.app.declared.items():
             uuid = mapping_id(plane.app.name, name)
-            self._declared[uuid] = name, documents.declared(uuid, mapping, plane.identity)
+            self._declared[uuid] = name, declared(uuid, mapping, plane.identity, plane.clock())
             self._index.add(uuid, self._declared[uuid][1])
 
     def operations(self) -> Operations:
@@ -85,9 +87,10 @@ class EventSourceMappings:
         plane, uuid = self._plane, str(uuid4())
         source = rules.check(params)
         reference = function_of(params, plane.identity)
+        check_tags(params.get("Tags") or {})
+        function = ends.function_meant(plane, reference)
         document = documents.created(uuid, source, params, reference, plane.identity, plane.clock())
         mapping = ends.loaded(document)
-        function = ends.function_meant(plane, reference)
         self._refuse_another(source, document)
         await ends.reach(plane.app, mapping, source, function)
         # Others may have been made meanwhile.
@@ -117,18 +120,18 @@ class EventSourceMappings:
 
     async def _updated(self, old: Params, params: Params) -> Params:
         plane = self._plane
-        reference = reference_of(old["FunctionArn"])
-        if moved := bool(params.get("FunctionName")):
+        function = None
+        arn = old["FunctionArn"]
+        if params.get("FunctionName"):
             reference = function_of(params, plane.identity)
+            function, arn = ends.function_meant(plane, reference), reference.arn(plane.identity)
         given = {name: value for name, value in params.items() if value is not None}
         rules.fixed(old, given)
         source = rules.source_type(old)
-        arn = reference.arn(plane.identity) if moved else old["FunctionArn"]
         new = documents.changed(old, source, given, arn, plane.clock())
         rules.check(new)
         mapping = ends.loaded(new)
-        if moved:
-            function = ends.function_meant(plane, reference)
+        if function is not None:
             self._refuse_another(source, new)
             await ends.check_timeout(plane.app, mapping, source, function)
             self._refuse_another(source, new)
@@ -220,8 +223,7 @@ class EventSourceMappings:
             raise ApiError("ResourceInUseException", rules.IN_USE.format(verb))
 
     def _shown(self, uuid: str) -> Result:
-        declared = self._declared.get(uuid)
-        name, document = declared or (uuid, self._stored(uuid))
+        name, document = self._declared.get(uuid) or (uuid, self._stored(uuid))
         state = self._states.state(uuid, document, name)
         return documents.shown(document, state.value, self._states.result(uuid, name))
 

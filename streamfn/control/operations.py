@@ -25,7 +25,7 @@ class Operating:
     def __init__(self, plane: Plane) -> None:
         self._functions = Functions(plane)
         self._concurrency = FunctionConcurrency(plane)
-        self._event_invoke_configs = EventInvokeConfigs(plane)
+        self._event_invoke_configs = EventInvokeConfigs(plane, self._functions)
         self._mappings = EventSourceMappings(plane)
         self._served = (
             self._functions,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 from streamfn.control.errors import ApiError, invalid, not_found
+from streamfn.control.function_catalog import KIND as FUNCTION
 from streamfn.control.function_catalog import Catalog
 from streamfn.control.function_keys import key_of
 from streamfn.control.naming import FunctionReference, function_of
@@ -18,6 +20,7 @@ from streamfn.control.statements import (
     written,
 )
 from streamfn.core.deployments import LATEST
+from streamfn.ports.resources import Resource
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,10 +33,15 @@ _GONE: Final = "The resource you requested does not exist."
 _NONE: Final = "No policy is associated with the given resource."
 _READING: Final = "GetFunction/GetAlias"
 _READING_LAYER: Final = "GetLayerPolicy"
+_ALIAS: Final = re.compile(r"(?![0-9]+$)[a-zA-Z0-9-_]+")
+"""What may be an alias; other qualifiers are of versions."""
 
 
 class FunctionPolicies:
-    """The policy of a function, a version or an alias: statement by statement, or whole."""
+    """The policy of a function, a version or an alias: statement by statement, or whole.
+
+    Its revision is that of what it belongs to, which is another one after each change of its policy.
+    """
 
     def __init__(self, plane: Plane) -> None:
         self._plane = plane
@@ -61,8 +69,8 @@ class FunctionPolicies:
 
     async def get(self, params: Params) -> Result:
         function = function_of(params, self._plane.identity)
-        self._check(function)
-        return _shown(self._stored(function, _GONE))
+        self._catalog.check(function.name)
+        return await self._shown(function, _GONE)
 
     async def remove(self, params: Params) -> Result:
         function = function_of(params, self._plane.identity)
@@ -75,14 +83,14 @@ class FunctionPolicies:
             self._check(function)
             current = self._stored(function, _NONE)
             left = removed(current["Policy"], params["StatementId"])
-            check_revision(params, current["RevisionId"], _READING)
+            check_revision(params, await self._revision(function), _READING)
             await self._put(function, left)
         return {}
 
     async def get_whole(self, params: Params) -> Result:
         function = self._by_arn(params)
         self._check(function)
-        return _shown(self._stored(function, _NONE))
+        return await self._shown(function, _NONE)
 
     async def put(self, params: Params) -> Result:
         function = self._by_arn(params)
@@ -90,36 +98,42 @@ class FunctionPolicies:
         async with self._plane.changing(f"function/{function.name}"):
             await self._current(function, params)
             await self._put(function, policy)
-            return _shown(self._stored(function, _NONE))
+            return await self._shown(function, _NONE)
 
     async def delete(self, params: Params) -> Result:
         function = self._by_arn(params)
         async with self._plane.changing(f"function/{function.name}"):
             self._check(function)
-            current = self._stored(function, _NONE)
-            check_revision(params, current["RevisionId"], _READING)
+            self._stored(function, _NONE)
+            check_revision(params, await self._revision(function), _READING)
             await self._put(function, None)
         return {}
 
     # --------------------------------------------------------------------------------------------- parts
 
     async def _current(self, function: FunctionReference, params: Params) -> Mapping[str, Any] | None:
-        """What is stored, if anything, once it is sure that it is what the caller has read.
-
-        Where there is no policy yet, its revision is that of the function.
-        """
+        """What is stored, if anything, once it is sure that it is what the caller has read."""
         self._check(function)
-        current = self._plane.resources.get(KIND, key_of(function))
         if params.get("RevisionId"):
-            known = current or await self._catalog.configuration(function.name, function.qualifier)
-            check_revision(params, known["RevisionId"], _READING)
-        return current
+            check_revision(params, await self._revision(function), _READING)
+        return self._plane.resources.get(KIND, key_of(function))
+
+    async def _revision(self, function: FunctionReference) -> str:
+        """That of the function, or of the version or alias of it."""
+        alias = self._catalog.aliases(function.name).get(str(function.qualifier))
+        if alias is not None:
+            return self._catalog.revision(key_of(function), alias.revision_id)
+        revision: str = (await self._catalog.configuration(*function))["RevisionId"]
+        return revision
 
     async def _put(self, function: FunctionReference, policy: Mapping[str, Any] | None) -> None:
-        if policy is None:
-            await self._plane.resources.remove(KIND, key_of(function))
-        else:
-            await self._plane.resources.put(KIND, key_of(function), revised(policy))
+        document = revised(policy)
+        changes = [Resource(KIND, key_of(function), None if policy is None else document)]
+        stored = self._catalog.stored(function.name)
+        if stored is not None and key_of(function) == function.name:
+            changed = {**stored, "RevisionId": document["RevisionId"]}
+            changes.append(Resource(FUNCTION, function.name, changed))
+        await self._plane.resources.write(changes)
 
     def _check(self, function: FunctionReference) -> None:
         """Raises ApiError where there is no such function, version or alias."""
@@ -129,10 +143,8 @@ class FunctionPolicies:
             return
         if qualifier in self._catalog.versions(name):
             return
-        arn = function.arn(self._plane.identity)
-        raise not_found(
-            f"Function not found: {arn}" if str(qualifier).isdigit() else f"Cannot find alias arn: {arn}"
-        )
+        said = "Cannot find alias arn" if _ALIAS.fullmatch(str(qualifier)) else "Function not found"
+        raise not_found(f"{said}: {function.arn(self._plane.identity)}")
 
     def _by_arn(self, params: Params) -> FunctionReference:
         arn = params["ResourceArn"]
@@ -145,6 +157,10 @@ class FunctionPolicies:
         if document is None:
             raise not_found(otherwise)
         return document
+
+    async def _shown(self, function: FunctionReference, otherwise: str) -> Result:
+        document = self._stored(function, otherwise)
+        return {"Policy": written(document["Policy"]), "RevisionId": await self._revision(function)}
 
 
 class LayerPolicies:

@@ -14,6 +14,16 @@ SERVICE: Final = "lambda"
 
 NUMBERS: Final = ("integer", "long", "float", "double")
 
+_LATER: Final[Mapping[str, Mapping[str, Any]]] = {
+    "KafkaEventSourceMappingConsumptionMode": {"type": "string", "enum": ["Stream", "Queue"]},
+}
+_LATER_MEMBERS: Final[Mapping[str, Mapping[str, str]]] = {
+    "SelfManagedKafkaEventSourceConfig": {"ConsumptionMode": "KafkaEventSourceMappingConsumptionMode"},
+}
+"""What the model that is installed may be too old for. What nobody knows of is ignored, and these ask for
+something that must not be overlooked.
+"""
+
 _CLASSES: Final = {
     r"\p{L}": r"\w",
     r"\p{N}": r"\w",
@@ -96,13 +106,21 @@ def document() -> Mapping[str, Any]:
 def service_model() -> ServiceModel:
     """Lambda's API, read once. Raises MissingExtra where botocore is not installed."""
     model = document()
-    shapes = _Shapes(model["shapes"])
+    shapes = _Shapes(_with_later(model["shapes"]))
     operations = {name: _operation(name, found, shapes) for name, found in model["operations"].items()}
     errors = {name: found for name, found in model["shapes"].items() if found.get("exception")}
     names = {
         name: "Message" if "Message" in found["members"] else "message" for name, found in errors.items()
     }
     return ServiceModel(operations, names)
+
+
+def _with_later(shapes: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = {**_LATER, **shapes}
+    for name, members in _LATER_MEMBERS.items():
+        later = {member: {"shape": shape} for member, shape in members.items()}
+        found[name] = {**shapes[name], "members": {**later, **shapes[name]["members"]}}
+    return found
 
 
 def _operation(name: str, found: Mapping[str, Any], shapes: _Shapes) -> OperationModel:

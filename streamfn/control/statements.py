@@ -114,7 +114,7 @@ def written(document: Mapping[str, Any]) -> str:
     return json.dumps(document, separators=(",", ":"), ensure_ascii=False)
 
 
-def revised(policy: Mapping[str, Any]) -> dict[str, Any]:
+def revised(policy: Mapping[str, Any] | None) -> dict[str, Any]:
     """A policy as it is stored, under a new revision."""
     return {"Policy": policy, "RevisionId": str(uuid4())}
 

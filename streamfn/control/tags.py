@@ -53,7 +53,7 @@ class Tags:
         tags = dict(params["Tags"])
         if not tags:
             raise invalid("An error occurred and the request cannot be processed.")
-        _check(tags)
+        check_tags(tags)
         await self._change(params, lambda before: {**before, **tags})
         return {}
 
@@ -104,8 +104,12 @@ class Tags:
         return document
 
 
-def _check(tags: Mapping[str, str]) -> None:
-    """Raises ApiError for tags that only AWS itself may set (Developer Guide: configuration-tags)."""
+def check_tags(tags: Mapping[str, str]) -> None:
+    """Raises ApiError for more tags than a resource may have, and for those that only AWS itself may set
+    (Developer Guide: configuration-tags).
+    """
+    if len(tags) > MOST:
+        raise invalid("Number of tags exceeds resource tag limit.")
     for key in tags:
         if key.lower().startswith("aws:"):
             raise invalid(f"The tag {key} is one of AWS's own, which begin with aws:.")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
+from streamfn.control.answers import refusal
 from streamfn.control.errors import ApiError, conflict, not_found
 from streamfn.control.function_catalog import Catalog
 from streamfn.control.function_keys import key_of
@@ -16,11 +18,16 @@ from streamfn.core.deployments import LATEST
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from streamfn.control.messages import HttpRequest, HttpResponse
     from streamfn.control.plane import Operations, Params, Plane, Result
 
 KIND: Final = "url"
 GONE: Final = "The resource you requested does not exist."
 _SETTINGS: Final = ("AuthType", "Cors", "InvokeMode")
+_HOST: Final = re.compile(r"[0-9a-f]{32}\.lambda-url\.", re.IGNORECASE)
+_NOT_SERVED: Final = (
+    "Of function URLs streamfn keeps the configuration and serves none: call Invoke of Lambda's API."
+)
 
 
 class FunctionUrls:
@@ -74,7 +81,7 @@ class FunctionUrls:
     async def update(self, params: Params) -> Result:
         function = function_of(params, self._plane.identity)
         async with self._plane.changing(f"function/{function.name}"):
-            self._check(FunctionReference(function.name, None))
+            self._check(function)
             document = {**self._known(function), **_given(params), "LastModifiedTime": self._plane.iso()}
             await self._plane.resources.put(KIND, key_of(function), document)
         return self._shown(document)
@@ -110,6 +117,13 @@ class FunctionUrls:
         port = f":{here.port}" if here.port else ""
         region = self._plane.identity.region
         return {**shown, "FunctionUrl": f"{scheme}://{document['Id']}.lambda-url.{region}.localhost{port}/"}
+
+
+def url_response(request: HttpRequest) -> HttpResponse | None:
+    """What is answered to a request that was sent to a function's URL; None for any other."""
+    if not _HOST.match(request.headers.get("host", "")):
+        return None
+    return refusal(404, "ResourceNotFoundException", _NOT_SERVED)
 
 
 def _given(params: Params) -> dict[str, Any]:

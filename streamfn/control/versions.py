@@ -76,4 +76,5 @@ class Versions:
                 await self._plane.app.deployed.delete_version(name, qualifier)
             except ConfigurationError as error:
                 raise conflict(error.problem) from error
+            await self._life.detach(name, qualifier)
         await self._life.prune()

@@ -43,13 +43,13 @@ async def reserved(call: Calls) -> Any:
 async def test_places_are_reserved_and_given_back(
     call: Calls, plane: Plane, store: MemoryResourceStore
 ) -> None:
-    missing = ("ResourceNotFoundException", f"Function not found: {ARN}:echo")
-    for operation, params in (
-        ("PutFunctionConcurrency", {"ReservedConcurrentExecutions": 1}),
-        ("GetFunctionConcurrency", {}),
-        ("DeleteFunctionConcurrency", {}),
+    missing = f"Function not found: {ARN}:echo"
+    for operation, params, message in (
+        ("PutFunctionConcurrency", {"ReservedConcurrentExecutions": 1}, f"{missing}:$LATEST"),
+        ("GetFunctionConcurrency", {}, missing),
+        ("DeleteFunctionConcurrency", {}, missing),
     ):
-        assert await refused(call, operation, **params) == missing
+        assert await refused(call, operation, **params) == ("ResourceNotFoundException", message)
     await created(call)
     assert await reserved(call) is None
     put = await call("PutFunctionConcurrency", FunctionName="echo", ReservedConcurrentExecutions=900)
@@ -90,10 +90,12 @@ async def test_versions_are_kept_initialised(call: Calls) -> None:
     await created(call)
     await call("PublishVersion", FunctionName="echo")
     put = {"ProvisionedConcurrentExecutions": 1}
-    assert await refused(call, "PutProvisionedConcurrencyConfig", Qualifier="$LATEST", **put) == (
-        "InvalidParameterValueException",
-        "Provisioned Concurrency Configs cannot be applied to unpublished function versions.",
-    )
+    await call("CreateAlias", FunctionName="echo", Name="newest", FunctionVersion="$LATEST")
+    for qualifier in ("$LATEST", "newest"):
+        assert await refused(call, "PutProvisionedConcurrencyConfig", Qualifier=qualifier, **put) == (
+            "InvalidParameterValueException",
+            "Provisioned Concurrency Configs cannot be applied to unpublished function versions.",
+        )
     assert await refused(call, "PutProvisionedConcurrencyConfig", Qualifier="7", **put) == (
         "ResourceNotFoundException",
         f"Function not found: {ARN}:echo:7",
@@ -156,6 +158,40 @@ async def test_the_account_counts_functions_and_code(call: Calls) -> None:
     assert (await call("GetAccountSettings"))["AccountUsage"] == {"TotalCodeSize": 0, "FunctionCount": 0}
     made = await created(call)
     await created(call, "same")
+    await call("PublishVersion", FunctionName="same")
     with anyio.fail_after(5):
         usage = (await call("GetAccountSettings"))["AccountUsage"]
-    assert usage == {"TotalCodeSize": made["CodeSize"], "FunctionCount": 2}
+    assert usage == {"TotalCodeSize": 3 * made["CodeSize"], "FunctionCount": 2}
+    await call("DeleteFunction", FunctionName="same")
+    usage = (await call("GetAccountSettings"))["AccountUsage"]
+    assert usage == {"TotalCodeSize": made["CodeSize"], "FunctionCount": 1}
+
+
+async def test_places_are_of_a_whole_function(call: Calls) -> None:
+    await created(call)
+    with pytest.raises(ClientError) as caught:
+        await call("PutFunctionConcurrency", FunctionName="echo:$LATEST", ReservedConcurrentExecutions=1)
+    assert caught.value.response["Error"] == {
+        "Code": "InvalidParameterValueException",
+        "Message": "This operation is permitted on Lambda functions only. Aliases and versions do not "
+        "support this operation. Please specify either a function name or an unqualified function ARN.",
+    }
+    assert await reserved(call) is None
+
+
+@pytest.mark.parametrize(
+    ("operation", "params"),
+    [
+        ("PutProvisionedConcurrencyConfig", {"ProvisionedConcurrentExecutions": 1}),
+        ("GetProvisionedConcurrencyConfig", {}),
+        ("DeleteProvisionedConcurrencyConfig", {}),
+    ],
+)
+async def test_of_an_unknown_function_the_release_is_named(
+    call: Calls, operation: str, params: dict[str, int]
+) -> None:
+    for qualifier, begin in (("1", "Function not found"), ("live", "Cannot find alias arn")):
+        assert await refused(call, operation, Qualifier=qualifier, **params) == (
+            "ResourceNotFoundException",
+            f"{begin}: {ARN}:echo:{qualifier}",
+        )

@@ -8,10 +8,11 @@ import pytest
 from botocore.exceptions import ClientError
 
 from streamfn.control.event_invoke_configs import EventInvokeConfigs
+from streamfn.control.functions import Functions
 from streamfn.control.plane import Plane
 from streamfn.testing.resources import MemoryResourceStore
 from tests.control.calling import Calls
-from tests.control.functions import created
+from tests.control.functions import ECHO, created, zipped
 
 pytestmark = pytest.mark.anyio
 
@@ -85,6 +86,40 @@ async def test_what_says_nothing_or_is_of_no_function_is_refused(call: Calls) ->
     assert await refused(call, "Get") == (code, message)
 
 
+@pytest.mark.parametrize(
+    ("side", "destination"),
+    [
+        ("OnFailure", f"{ARN}:nobody"),
+        ("OnSuccess", f"{ARN}:other:nobody"),
+        ("OnSuccess", f"{ARN.replace('us-east-1', 'eu-west-1')}:other"),
+        ("OnSuccess", "arn:aws:s3:::bucket"),
+        ("OnFailure", "arn:aws:kinesis:us-east-1:000000000000:stream/s"),
+    ],
+)
+async def test_where_events_cannot_go(call: Calls, side: str, destination: str) -> None:
+    await created(call)
+    await created(call, "other")
+    await do(call, "Put", DestinationConfig={"OnSuccess": {"Destination": f"{ARN}:other"}})
+    for verb in ("Put", "Update"):
+        assert await refused(call, verb, DestinationConfig={side: {"Destination": destination}}) == (
+            "InvalidParameterValueException",
+            f"The destination ARN {destination} is invalid.",
+        )
+    kept = (await do(call, "Get"))["DestinationConfig"]
+    assert kept == {"OnSuccess": {"Destination": f"{ARN}:other"}, "OnFailure": {}}
+
+
+async def test_events_may_go_to_a_function_that_is_being_made(call: Calls) -> None:
+    await created(call)
+    package = {"Role": "arn:aws:iam::000000000000:role/r", "Code": {"ZipFile": zipped(ECHO)}}
+    made = await call(
+        "CreateFunction", FunctionName="other", Runtime="python3.11", Handler="index.handler", **package
+    )
+    assert made["State"] == "Pending"
+    put = await do(call, "Put", DestinationConfig={"OnSuccess": {"Destination": f"{ARN}:other"}})
+    assert put["DestinationConfig"]["OnSuccess"] == {"Destination": f"{ARN}:other"}
+
+
 async def test_each_version_and_alias_has_its_own_and_they_are_listed(call: Calls) -> None:
     await created(call)
     await call("PublishVersion", FunctionName="echo")
@@ -112,7 +147,7 @@ async def test_it_is_durable_or_refused(call: Calls, plane: Plane, store: Memory
     assert (await do(call, "Get"))["MaximumRetryAttempts"] == 1
     assert plane.app.event_plan_of("echo").delivery.maximum_retry_attempts == 1
     await plane.app.remove_event_invoke_config("echo")
-    await EventInvokeConfigs(plane).restore()
+    await EventInvokeConfigs(plane, Functions(plane)).restore()
     assert plane.app.event_plan_of("echo").delivery.maximum_retry_attempts == 1
 
 

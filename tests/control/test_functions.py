@@ -175,8 +175,27 @@ async def test_configuration_is_changed_and_the_rest_stays(call: Calls, plane: P
     assert (now["MemorySize"], now["Timeout"]) == (256, 7)
     assert (await said(plane))["env"] == "red"
     await call("UpdateFunctionConfiguration", FunctionName="orders", Environment={"Variables": {}})
-    assert "Environment" not in await active(call)
+    assert (await active(call))["Environment"] == {"Variables": {}}
     assert (await said(plane))["env"] is None
+
+
+async def test_some_structures_are_changed_member_by_member(call: Calls) -> None:
+    await create(
+        call, LoggingConfig={"LogFormat": "JSON", "LogGroup": "/ours"}, TracingConfig={"Mode": "Active"}
+    )
+    assert "Environment" not in await active(call)
+    levels = {"ApplicationLogLevel": "INFO", "SystemLogLevel": "INFO"}
+    for given, shown in (
+        ({"ApplicationLogLevel": "DEBUG"}, {"LogFormat": "JSON", **levels, "ApplicationLogLevel": "DEBUG"}),
+        ({"LogFormat": "Text"}, {"LogFormat": "Text"}),
+        ({"LogFormat": "JSON"}, {"LogFormat": "JSON", **levels}),
+    ):
+        await call(
+            "UpdateFunctionConfiguration", FunctionName="orders", LoggingConfig=given, TracingConfig={}
+        )
+        now = await active(call)
+        assert now["LoggingConfig"] == {**shown, "LogGroup": "/ours"}
+        assert now["TracingConfig"] == {"Mode": "Active"}
 
 
 async def test_a_change_that_fails_leaves_what_was(call: Calls, plane: Plane) -> None:

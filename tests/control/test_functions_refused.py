@@ -70,6 +70,22 @@ def anyio_backend() -> str:
             "The dead-letter target arn:aws:nothing:us-east-1:000000000000:x cannot be used",
         ),
         (
+            {"DeadLetterConfig": {"TargetArn": "arn:aws:lambda:us-east-1:000000000000:function:x"}},
+            "InvalidParameterValueException",
+            "The dead-letter target arn:aws:lambda:us-east-1:000000000000:function:x cannot be used: it is "
+            "neither a queue nor a topic.",
+        ),
+        (
+            {"Tags": {"aws:mine": "x"}},
+            "InvalidParameterValueException",
+            "The tag aws:mine is one of AWS's own, which begin with aws:.",
+        ),
+        (
+            {"Tags": {str(number): "x" for number in range(51)}},
+            "InvalidParameterValueException",
+            "Number of tags exceeds resource tag limit.",
+        ),
+        (
             {"PackageType": "Image"},
             "InvalidParameterValueException",
             "Please provide ImageUri when creating a function with packageType Image.",
@@ -149,3 +165,12 @@ async def test_what_cannot_run_is_not_published(call: Calls) -> None:
     code, message = await refused(call, "PublishVersion", FunctionName="orders")
     assert code == "ResourceConflictException"
     assert "java21" in message
+
+
+async def test_what_cannot_run_may_have_places(call: Calls) -> None:
+    await create(call, Runtime="java21")
+    await active(call)
+    await call("PutFunctionConcurrency", FunctionName="orders", ReservedConcurrentExecutions=2)
+    found = await call("GetFunction", FunctionName="orders")
+    assert found["Configuration"]["State"] == "Failed"
+    assert found["Concurrency"] == {"ReservedConcurrentExecutions": 2}

@@ -135,6 +135,28 @@ async def test_what_was_being_deleted_is_deleted(tmp_path: Path) -> None:
         assert [each["Version"] for each in listed["Versions"]] == ["$LATEST", "2"]
 
 
+async def test_what_was_put_for_a_deleted_alias_is_removed(tmp_path: Path) -> None:
+    store = MemoryResourceStore()
+    kinds = ("event-invoke-config", "policy", "url")
+    async with daemon(tmp_path, store) as (plane, call):
+        await create(call, Publish=True)
+        await call("CreateAlias", FunctionName="orders", Name="live", FunctionVersion="1")
+        for qualifier in ("1", "live"):
+            await call(
+                "PutFunctionEventInvokeConfig",
+                FunctionName="orders",
+                Qualifier=qualifier,
+                MaximumRetryAttempts=0,
+            )
+        # As a process leaves it that is killed in the middle of DeleteAlias.
+        await plane.app.deployed.delete_alias("orders", "live")
+    for kind in kinds[1:]:
+        store.kept[kind, "orders:live"] = Resource(kind, "orders:live", {"RevisionId": "x"})
+    async with daemon(tmp_path, store) as (plane, call):
+        assert {key for kind in kinds for key in plane.resources.all(kind)} == {"orders:1"}
+        assert set(plane.app.event_invoke_configs) == {"orders:1"}
+
+
 async def test_a_change_that_cannot_be_made_is_taken_back(tmp_path: Path) -> None:
     store = MemoryResourceStore()
     async with daemon(tmp_path, store) as (_, call):

@@ -101,10 +101,15 @@ async def test_what_cannot_be_invoked_is_refused_in_aws_words(call: Calls, plane
         fits = b'"%s"' % (b"x" * (limit - 2))
         accepted = await call("Invoke", FunctionName="mine", InvocationType=kind, Payload=fits)
         assert accepted["StatusCode"] < 300
+        said = {
+            "RequestResponse": f"Request must be smaller than {limit} bytes for the InvokeFunction operation",
+            "Event": f"{limit + 1} byte payload is too large for the Event invocation type "
+            f"(limit {limit} bytes)",
+        }
         assert await refused(call, FunctionName="mine", InvocationType=kind, Payload=fits + b" ") == (
             "RequestTooLargeException",
             413,
-            f"Request must be smaller than {limit} bytes for the InvokeFunction operation",
+            said[kind],
         )
     code, _, message = await refused(call, FunctionName="mine", TenantId="t")
     assert (code, message) == (
@@ -166,6 +171,12 @@ async def test_a_question_runs_nothing(call: Calls, plane: Plane) -> None:
     for operation in ("Invoke", "InvokeWithResponseStream"):
         answer = await call(operation, FunctionName="f", InvocationType="DryRun", Payload=b"1")
         assert answer["StatusCode"] == 204
+        for bad, code in (
+            ({"Payload": b"1" * 6_291_457}, "RequestTooLargeException"),
+            ({"ClientContext": "?"}, "InvalidRequestContentException"),
+        ):
+            asked = {"FunctionName": "f", "InvocationType": "DryRun", "Payload": b"1", **bad}
+            assert (await refused(call, operation, **asked))[0] == code
     assert not ran
 
 

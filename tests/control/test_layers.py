@@ -143,3 +143,32 @@ async def test_what_is_no_zip_is_no_layer(call: Calls) -> None:
     with pytest.raises(ClientError, match="Could not unzip uploaded file"):
         await call("PublishLayerVersion", LayerName="words", Content={"ZipFile": b"no zip"})
     assert (await call("ListLayers"))["Layers"] == []
+
+
+@pytest.mark.parametrize("operation", ["GetLayerVersion", "DeleteLayerVersion"])
+async def test_numbers_begin_with_1(call: Calls, operation: str) -> None:
+    for number in (0, -1):
+        assert await refused(call, operation, LayerName="words", VersionNumber=number) == (
+            "InvalidParameterValueException",
+            "Layer Version Cannot be less than 1",
+        )
+
+
+@pytest.mark.parametrize(
+    "arn", [ARN.replace("us-east-1", "eu-west-1"), ARN.replace("000000000000", "123456789012")]
+)
+async def test_layers_of_others_are_not_ours(call: Calls, plane: Plane, arn: str) -> None:
+    content = {"ZipFile": WORDS}
+    await call("PublishLayerVersion", LayerName="words", Content=content)
+    for operation, params in (
+        ("GetLayerVersion", {"LayerName": arn, "VersionNumber": 1}),
+        ("GetLayerVersionByArn", {"Arn": f"{arn}:1"}),
+        ("DeleteLayerVersion", {"LayerName": arn, "VersionNumber": 1}),
+        ("ListLayerVersions", {"LayerName": arn}),
+        ("PublishLayerVersion", {"LayerName": arn, "Content": content}),
+    ):
+        assert await refused(call, operation, **params) == (
+            "ResourceNotFoundException",
+            "The resource you requested does not exist.",
+        )
+    assert list(plane.resources.all("layer-version")) == ["words:1"]

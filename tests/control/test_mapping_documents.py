@@ -11,6 +11,7 @@ import pytest
 from streamfn.config import EventSourceMapping
 from streamfn.control import mapping_documents as documents
 from streamfn.control import mapping_rules as rules
+from streamfn.control.mapping_declared import declared
 from streamfn.control.mapping_index import LARGEST_PAGE, MappingIndex, claims
 from streamfn.control.mapping_rules import SourceType
 from streamfn.control.naming import FunctionReference
@@ -84,6 +85,8 @@ def test_kafka_tells_of_its_consumer_group() -> None:
     }
     given = made({**CLUSTER, "AmazonManagedKafkaEventSourceConfig": {"ConsumerGroupId": "g"}})
     assert given["AmazonManagedKafkaEventSourceConfig"] == {"ConsumerGroupId": "g"}
+    none = changed(given, AmazonManagedKafkaEventSourceConfig={"SchemaRegistryConfig": {}})
+    assert none["AmazonManagedKafkaEventSourceConfig"] == {"ConsumerGroupId": "g"}
 
 
 def test_what_was_given_is_told_and_what_says_nothing_is_not() -> None:
@@ -97,8 +100,32 @@ def test_what_was_given_is_told_and_what_says_nothing_is_not() -> None:
     shown = documents.shown(made({**QUEUE, **told, **untold}), "Disabled", None)
     assert {name: shown[name] for name in told} == told
     assert not set(untold) & set(shown)
-    empty = {"FilterCriteria": {"Filters": []}, "ScalingConfig": {}, "ParallelizationFactor": 1}
+    empty = {
+        "FilterCriteria": {"Filters": []},
+        "ScalingConfig": {},
+        "ParallelizationFactor": 1,
+        "MetricsConfig": {"Metrics": []},
+        "ProvisionedPollerConfig": {"PollerGroupName": ""},
+    }
     assert documents.shown(made({**QUEUE, **empty}), "x", None) == documents.shown(made(QUEUE), "x", None)
+
+
+def test_pollers_are_told_both() -> None:
+    for given, least, most in (
+        ({"MinimumPollers": 3}, 3, 200),
+        ({"MaximumPollers": 5, "PollerGroupName": ""}, 2, 5),
+    ):
+        document = made({**QUEUE, "ProvisionedPollerConfig": given})
+        assert document["ProvisionedPollerConfig"] == {"MinimumPollers": least, "MaximumPollers": most}
+        again = changed(document, BatchSize=5)
+        assert again["ProvisionedPollerConfig"] == {"MinimumPollers": least, "MaximumPollers": most}
+        assert "ProvisionedPollerConfig" not in changed(document, ProvisionedPollerConfig={})
+
+
+def test_times_have_milliseconds() -> None:
+    source = rules.source_type(QUEUE)
+    document = documents.created(U, source, QUEUE, F, Identity(), 1795782817.8174021)
+    assert document["LastModified"] == 1795782817.817
 
 
 def test_the_qualifier_is_kept_as_it_was_given() -> None:
@@ -176,11 +203,38 @@ def test_a_document_is_a_mapping(source: SourceType) -> None:
     assert mapping.consumer_group_id == (U if source.is_kafka else None)
 
 
+STREAMS_OWN: dict[str, Any] = {
+    "LastProcessingResult": "No records processed",
+    "StateTransitionReason": "User action",
+}
+
+
+def shown_of(source: str, **options: Any) -> dict[str, Any]:
+    mapping = EventSourceMapping.load({"function": "f:live", "source": source, **options})
+    return dict(documents.shown(declared(U, mapping, Identity(), 7.0), "Enabled", None))
+
+
 @pytest.mark.parametrize(
     ("source", "shown"),
     [
-        ("local:flights?retention=5", {"EventSourceArn": "local:flights"}),
-        (QUEUE["EventSourceArn"], QUEUE),
+        (
+            "local:flights?retention=5",
+            {"EventSourceArn": "local:flights", **documents.DEFAULTS[SourceType.KINESIS], **STREAMS_OWN},
+        ),
+        ("local:queue/q", {"EventSourceArn": "local:queue/q", **documents.DEFAULTS[SourceType.SQS]}),
+        (QUEUE["EventSourceArn"], {**QUEUE, **documents.DEFAULTS[SourceType.SQS]}),
+        (
+            TABLE["EventSourceArn"],
+            {
+                "EventSourceArn": TABLE["EventSourceArn"],
+                **documents.DEFAULTS[SourceType.DYNAMODB],
+                **STREAMS_OWN,
+            },
+        ),
+        (
+            f"{CLUSTER['EventSourceArn']}?topic=t&sasl_password=secret",
+            {"EventSourceArn": CLUSTER["EventSourceArn"], "Topics": ["t"]},
+        ),
         (
             "kafka://user:secret@a:1,b:2/t?sasl_password=secret",
             {
@@ -188,20 +242,44 @@ def test_a_document_is_a_mapping(source: SourceType) -> None:
                 "Topics": ["t"],
             },
         ),
+        ("own://user:secret@host/x?key=secret", {"EventSourceArn": "own://host/x"}),
     ],
 )
 def test_a_declared_mapping_tells_of_its_ends_and_of_no_secret(source: str, shown: dict[str, Any]) -> None:
-    mapping = EventSourceMapping.load({"function": "f:live", "source": source, "batch_size": 7})
-    found = documents.shown(documents.declared(U, mapping, Identity()), "Enabled", None)
-    assert found == {
+    assert shown_of(source, batch_size=7) == {
+        "StateTransitionReason": "USER_INITIATED",
         **shown,
         "UUID": U,
         "EventSourceMappingArn": ARN,
         "FunctionArn": f"{FUNCTION}:live",
         "BatchSize": 7,
+        "LastModified": 7.0,
         "State": "Enabled",
-        "StateTransitionReason": "USER_INITIATED",
     }
+
+
+def test_a_declared_mapping_tells_of_its_options() -> None:
+    stream = {
+        "ParallelizationFactor": 2,
+        "StartingPosition": "AT_TIMESTAMP",
+        "StartingPositionTimestamp": 1.5,
+        "MaximumRecordAgeInSeconds": 60,
+        "MaximumRetryAttempts": 0,
+        "BisectBatchOnFunctionError": True,
+        "MaximumBatchingWindowInSeconds": 3,
+        "FunctionResponseTypes": ["ReportBatchItemFailures"],
+        "FilterCriteria": {"Filters": [{"Pattern": '{"data": {"a": [1]}}'}]},
+        "DestinationConfig": {"OnFailure": {"Destination": "arn:aws:sqs:us-east-1:000000000000:dlq"}},
+    }
+    found = shown_of("local:flights", **stream)
+    assert {name: found[name] for name in stream} == stream
+    queue = shown_of("local:queue/q", MaximumConcurrency=3)
+    assert queue["ScalingConfig"] == {"MaximumConcurrency": 3}
+    polled = shown_of("local:queue/q", MinimumPollers=3)
+    assert polled["ProvisionedPollerConfig"] == {"MinimumPollers": 3, "MaximumPollers": 200}
+    assert "ScalingConfig" not in shown_of("local:flights", Ordering="key", MaximumConcurrency=3)
+    hook = shown_of("local:flights", OnFailure="https://user:secret@host/secret?key=secret")
+    assert hook["DestinationConfig"] == {"OnFailure": {"Destination": "https://host"}}
 
 
 # ------------------------------------------------------------------------------------------------- finding

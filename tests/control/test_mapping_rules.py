@@ -50,7 +50,6 @@ VALUES: dict[str, Any] = {
     "ParallelizationFactor": 2,
     "TumblingWindowInSeconds": 1,
     "StartingPosition": "TRIM_HORIZON",
-    "StartingPositionTimestamp": 1.0,
     "DestinationConfig": {"OnFailure": {"Destination": "arn:aws:sqs:us-east-1:000000000000:dlq"}},
     "MaximumRecordAgeInSeconds": 60,
     "MaximumRetryAttempts": 0,
@@ -82,6 +81,7 @@ def test_a_source_is_known_by_its_arn_or_its_brokers(source: SourceType) -> None
         "arn:aws:dynamodb:us-east-1:000000000000:table/orders",
         "arn:aws:sqs:us-east-1:000000000000:",
         "arn:aws:sqs",
+        "arn:aws:sqs:us-east-1:000000000000:orders?endpoint_url=http://127.0.0.1:1",
     ],
 )
 def test_what_is_no_source_is_not_recognized(arn: str) -> None:
@@ -94,7 +94,7 @@ def test_a_source_that_is_not_built_is_named() -> None:
     assert refusal({"EventSourceArn": arn})[2] == "Event sources of mq are not supported by streamfn."
 
 
-@pytest.mark.parametrize("option", rules.TAKEN_BY)
+@pytest.mark.parametrize("option", [each for each in rules.TAKEN_BY if each != "StartingPositionTimestamp"])
 @pytest.mark.parametrize("source", SourceType)
 def test_each_option_goes_with_its_sources_only(source: SourceType, option: str) -> None:
     params = {**SOURCES[source], option: VALUES[option]}
@@ -102,6 +102,8 @@ def test_each_option_goes_with_its_sources_only(source: SourceType, option: str)
         assert rules.check(params) is source
     else:
         message = f"Unsupported {option} parameter for given event source mapping type."
+        if (source, option) == (SourceType.SQS, "StartingPosition"):
+            message = "StartingPosition is not valid for SQS event sources."
         assert refusal(params) == ("InvalidParameterValueException", 400, message)
 
 
@@ -110,6 +112,8 @@ def test_an_option_that_says_nothing_goes_with_all() -> None:
         **rules.NEUTRAL,
         "Topics": [],
         "ScalingConfig": {},
+        "ProvisionedPollerConfig": {"PollerGroupName": ""},
+        "MetricsConfig": {"Metrics": []},
         "DestinationConfig": {"OnFailure": {"Destination": ""}, "OnSuccess": {}},
         "FilterCriteria": {"Filters": []},
     }
@@ -141,6 +145,59 @@ def test_a_table_has_no_timestamps() -> None:
     )
     stream = {**STREAM, "StartingPosition": "AT_TIMESTAMP", "StartingPositionTimestamp": 1.0}
     assert rules.check(stream) is SourceType.KINESIS
+    timed = {**TABLE, "StartingPositionTimestamp": 1.0}
+    assert refusal(timed)[2] == "Timestamp only valid with StartingPosition AT_TIMESTAMP"
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"StartingPositionTimestamp": 1.0}, "Timestamp only valid with StartingPosition AT_TIMESTAMP"),
+        ({"StartingPosition": "AT_TIMESTAMP"}, "Need to specify a timestamp"),
+        (
+            {"StartingPosition": "AT_TIMESTAMP", "StartingPositionTimestamp": -7.0},
+            "StartingPositionTimestamp: must not be before 1970",
+        ),
+    ],
+)
+@pytest.mark.parametrize("params", [STREAM, CLUSTER, BROKERS])
+def test_a_timestamp_goes_with_one_position(
+    params: dict[str, Any], more: dict[str, Any], message: str
+) -> None:
+    assert refusal({**params, **more}) == ("InvalidParameterValueException", 400, message)
+    timed = {**params, "StartingPosition": "AT_TIMESTAMP", "StartingPositionTimestamp": 1.0}
+    assert rules.check(timed) is rules.source_type(params)
+    assert refusal({**QUEUE, "StartingPositionTimestamp": 1.0})[2] == (
+        "Unsupported StartingPositionTimestamp parameter for given event source mapping type."
+    )
+
+
+SQS, SNS = "arn:aws:sqs:us-east-1:000000000000:", "arn:aws:sns:us-east-1:000000000000:"
+
+
+@pytest.mark.parametrize("source", [SourceType.KINESIS, SourceType.DYNAMODB, SourceType.SELF_MANAGED])
+def test_failures_go_to_queues_topics_and_buckets(source: SourceType) -> None:
+    def to(destination: str) -> dict[str, Any]:
+        return {**SOURCES[source], "DestinationConfig": {"OnFailure": {"Destination": destination}}}
+
+    for good in (f"{SQS}dlq", f"{SNS}failures", "arn:aws:s3:::failures"):
+        assert rules.check(to(good)) is source
+    for bad in (
+        f"{SQS}dlq.fifo",
+        f"{SNS}failures.fifo",
+        SQS,
+        f"{SQS}dlq?endpoint_url=http://127.0.0.1:1",
+        "arn:aws:lambda:us-east-1:000000000000:function:f",
+        "arn:aws:events:us-east-1:000000000000:event-bus/default",
+        "arn:aws:kinesis:us-east-1:000000000000:stream/s",
+    ):
+        code, status, message = refusal(to(bad))
+        assert (code, status) == ("InvalidParameterValueException", 400)
+        assert message.startswith(f"The destination ARN {bad} is invalid. ")
+    if source.is_kafka:
+        assert rules.check(to("kafka://failures")) is source
+    else:
+        assert "kafka://failures is invalid" in refusal(to("kafka://failures"))[2]
 
 
 def test_brokers_need_access() -> None:
@@ -148,6 +205,20 @@ def test_brokers_need_access() -> None:
     for none in nothing:
         params = {**BROKERS, "SourceAccessConfigurations": none, "StartingPosition": None}
         assert refusal(params)[2] == "Required 'sourceAccessConfigurations' parameter is missing."
+
+
+@pytest.mark.parametrize("params", [CLUSTER, BROKERS])
+def test_a_registry_of_schemas_needs_pollers(params: dict[str, Any]) -> None:
+    group = rules.GROUPS[rules.source_type(params)]
+    registry = {group: {"SchemaRegistryConfig": {"SchemaRegistryURI": "https://registry"}}}
+    assert refusal({**params, **registry}) == (
+        "InvalidParameterValueException",
+        400,
+        "SchemaRegistryConfig is only available for Provisioned Mode. To configure Schema Registry, please "
+        "enable Provisioned Mode by specifying MinimumPollers in ProvisionedPollerConfig.",
+    )
+    rules.check({**params, **registry, "ProvisionedPollerConfig": {"MinimumPollers": 1}})
+    rules.check({**params, group: {"SchemaRegistryConfig": {}}})
 
 
 def test_metrics_of_kafka_are_those_of_kafka() -> None:

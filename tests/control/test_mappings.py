@@ -78,12 +78,20 @@ async def test_a_stream_is_read_from_its_starting_position(daemon: Daemon) -> No
     await until(lambda: len(daemon.seen) == 1)
 
 
+async def test_what_comes_once_it_is_enabled_is_read(daemon: Daemon) -> None:
+    for number in range(1, 6):
+        await daemon.made(f"{STREAM}-{number}", StartingPosition="LATEST")
+        await daemon.send(f"local:flights-{number}", "a")
+        await until(partial(lambda wanted: len(daemon.seen) == wanted, number))
+
+
 async def test_a_fifo_queue_has_no_window_and_small_batches(daemon: Daemon) -> None:
     uuid = await daemon.made(f"{QUEUE}.fifo", MaximumBatchingWindowInSeconds=0)
     changed = daemon.call("UpdateEventSourceMapping", UUID=uuid, MaximumBatchingWindowInSeconds=1)
-    assert (await refused(changed))[2] == (
-        "Unsupported MaximumBatchingWindowInSeconds parameter for given event source mapping type."
-    )
+    assert (await refused(changed))[2] == "Batching window is not supported for FIFO queues"
+    both = {"BatchSize": 11, "MaximumBatchingWindowInSeconds": 1}
+    changed = daemon.call("UpdateEventSourceMapping", UUID=uuid, **both)
+    assert (await refused(changed))[2] == "Batching window is not supported for FIFO queues"
     changed = daemon.call("UpdateEventSourceMapping", UUID=uuid, BatchSize=11)
     assert (await refused(changed))[2] == "BatchSize: must be 1 to 10 for a FIFO queue, not 11"
 
@@ -103,6 +111,13 @@ async def test_a_function_that_fails_shows(daemon: Daemon) -> None:
 async def test_what_does_not_go_together_is_refused(daemon: Daemon) -> None:
     for params, message in (
         ({"FunctionName": "nobody"}, "Function does not exist"),
+        ({"FunctionName": "n" * 65}, "Function does not exist"),
+        ({"FunctionName": "no.body"}, "Function does not exist"),
+        ({"Tags": {"aws:a": "b"}}, "The tag aws:a is one of AWS's own, which begin with aws:."),
+        (
+            {"Tags": {str(number): "" for number in range(51)}},
+            "Number of tags exceeds resource tag limit.",
+        ),
         (
             {"FunctionName": "nobody", "DestinationConfig": {"OnSuccess": {"Destination": QUEUE}}},
             "Unsupported DestinationConfig parameter for given event source mapping type.",
@@ -201,6 +216,7 @@ async def test_brokers_may_be_away_and_are_shared_by_none(daemon: Daemon) -> Non
         return str(got.get("LastProcessingResult")).startswith("PROBLEM: Connection error. ")
 
     await until(told)
+    await daemon.reaches(uuid, "Enabled")
     await daemon.call("DeleteEventSourceMapping", UUID=uuid)
     await daemon.reaches(uuid, "gone")
 
@@ -307,6 +323,8 @@ async def test_an_update_is_held_against_the_same_rules(daemon: Daemon) -> None:
             "Unsupported ParallelizationFactor parameter for given event source mapping type.",
         ),
         ({"FunctionName": "nobody"}, "Function does not exist"),
+        ({"FunctionName": "n" * 65}, "Function does not exist"),
+        ({"FunctionName": "no.body"}, "Function does not exist"),
     ):
         found = await refused(daemon.call("UpdateEventSourceMapping", UUID=uuid, **params))
         assert found == ("InvalidParameterValueException", 400, message)
@@ -457,5 +475,11 @@ async def test_batches_wait_for_a_function_that_was_deleted(daemon: Daemon) -> N
     await call("DeleteFunction", FunctionName="late")
     await daemon.send("local:queue/orders", "b")
     assert (await call("GetEventSourceMapping", UUID=uuid))["State"] == "Enabled"
+
+    async def told() -> bool:
+        got = await call("GetEventSourceMapping", UUID=uuid)
+        return "Function not found: late" in got["LastProcessingResult"]
+
+    await until(told)
     await create(call, "late")
     await until(lambda: daemon.done(uuid) == 2)

@@ -66,6 +66,16 @@ async def test_a_queue_by_its_arn_is_read(daemon: Daemon, aws: Ministack) -> Non
         await until(lambda: daemon.seen == ["a"])
 
 
+async def test_what_comes_once_it_is_enabled_is_read(daemon: Daemon, aws: Ministack) -> None:
+    async with aws.client("kinesis") as kinesis:
+        await kinesis.create_stream(StreamName=(name := aws.unique()), ShardCount=1)
+        await (kinesis.get_waiter("stream_exists")).wait(StreamName=name)
+        arn = f"arn:aws:kinesis:us-east-1:000000000000:stream/{name}"
+        await daemon.made(arn, StartingPosition="LATEST")
+        await kinesis.put_record(StreamName=name, Data=b"a", PartitionKey="a")
+        await until(lambda: len(daemon.seen) == 1)
+
+
 async def test_a_server_that_is_down_is_no_missing_queue(tmp_path: Path) -> None:
     daemon = Daemon(tmp_path)
     daemon.endpoint = Endpoint(url="http://127.0.0.1:9", access_key_id=KEY, secret_access_key=SECRET)

@@ -125,10 +125,17 @@ async def test_versions_and_aliases_have_policies_of_their_own(call: Calls, rele
         assert (await add(call, Qualifier=qualifier))["Resource"] == f"{ARN}:{qualifier}"
         assert "Policy" in await call("GetPolicy", FunctionName="orders", Qualifier=qualifier)
     assert await refused(call, "GetPolicy", FunctionName="orders") == GONE
-    code, message = await refused(call, "GetPolicy", FunctionName="orders", Qualifier="2")
-    assert (code, message) == ("ResourceNotFoundException", f"Function not found: {ARN}:2")
-    code, message = await refused(call, "GetPolicy", FunctionName="orders", Qualifier="none")
-    assert (code, message) == ("ResourceNotFoundException", f"Cannot find alias arn: {ARN}:none")
+    for qualifier, message in (
+        ("2", f"Function not found: {ARN}:2"),
+        ("none", f"Cannot find alias arn: {ARN}:none"),
+        ("no-$", f"Function not found: {ARN}:no-$"),
+    ):
+        assert await refused(call, "GetPolicy", FunctionName="orders", Qualifier=qualifier) == GONE
+        given = {"StatementId": "s3", "Action": "lambda:InvokeFunction", "Principal": "*"}
+        assert await refused(call, "AddPermission", FunctionName="orders", Qualifier=qualifier, **given) == (
+            "ResourceNotFoundException",
+            message,
+        )
 
 
 async def test_policies_of_what_is_not_there(call: Calls, orders: object) -> None:
@@ -162,6 +169,49 @@ async def test_a_policy_that_was_changed_meanwhile_is_not_changed(
         code, message = await refused(call, operation, FunctionName="orders", RevisionId=read, **more)
         assert code == "PreconditionFailedException"
         assert message.startswith(STALE + "GetFunction/GetAlias API")
+
+
+@pytest.mark.parametrize("qualifier", [{}, {"Qualifier": "1"}, {"Qualifier": "live"}])
+async def test_a_policy_has_the_revision_of_what_it_is_of(
+    call: Calls, released: None, qualifier: dict[str, str]
+) -> None:
+    async def revision() -> str:
+        if qualifier.get("Qualifier") == "live":
+            found = await call("GetAlias", FunctionName="orders", Name="live")
+        else:
+            found = await call("GetFunctionConfiguration", FunctionName="orders", **qualifier)
+        return str(found["RevisionId"])
+
+    seen = [await revision()]
+    for sid in ("one", "two"):
+        await add(call, sid, RevisionId=seen[-1], **qualifier)
+        seen.append(await revision())
+        policy = await call("GetPolicy", FunctionName="orders", **qualifier)
+        assert policy["RevisionId"] == seen[-1]
+    assert len(set(seen)) == 3
+    for stale in seen[:2]:
+        with pytest.raises(ClientError, match=STALE):
+            await add(call, "three", RevisionId=stale, **qualifier)
+    given = {"FunctionName": "orders", **qualifier, "RevisionId": seen[-1]}
+    await call("RemovePermission", StatementId="one", **given)
+    code, _ = await refused(call, "RemovePermission", StatementId="two", **given)
+    assert code == "PreconditionFailedException"
+
+
+async def test_a_change_of_the_policy_is_one_of_what_it_is_of(call: Calls, released: None) -> None:
+    function = (await call("GetFunctionConfiguration", FunctionName="orders"))["RevisionId"]
+    alias = (await call("GetAlias", FunctionName="orders", Name="live"))["RevisionId"]
+    await add(call)
+    await add(call, Qualifier="live")
+    change: dict[str, Any] = {"FunctionName": "orders", "Description": "other"}
+    code, _ = await refused(call, "UpdateFunctionConfiguration", **change, RevisionId=function)
+    assert code == "PreconditionFailedException"
+    code, _ = await refused(call, "UpdateAlias", **change, Name="live", RevisionId=alias)
+    assert code == "PreconditionFailedException"
+    now = (await call("GetAlias", FunctionName="orders", Name="live"))["RevisionId"]
+    changed = await call("UpdateAlias", **change, Name="live", RevisionId=now)
+    policy = await call("GetPolicy", FunctionName="orders", Qualifier="live")
+    assert policy["RevisionId"] == changed["RevisionId"] != now
 
 
 async def test_statements_added_at_once_are_all_there(call: Calls, orders: object) -> None:

@@ -109,6 +109,18 @@ CREATE_FUNCTION = {"FunctionName": "f", "Role": "arn:aws:iam::000000000000:role/
             "satisfy regular expression pattern: (?!^[0-9]+$)([a-zA-Z0-9-_]+)",
         ),
         (
+            "CreateAlias",
+            {
+                "FunctionName": "f",
+                "Name": "live",
+                "FunctionVersion": "1",
+                "RoutingConfig": {"AdditionalVersionWeights": {"2": 2.0}},
+            },
+            "1 validation error detected: Value '{2=2.0}' at 'routingConfig.additionalVersionWeights' failed "
+            "to satisfy constraint: Map value must satisfy constraint: [Member must have value less than or "
+            "equal to 1.0, Member must have value greater than or equal to 0.0, Member must not be null]",
+        ),
+        (
             "PutFunctionEventInvokeConfig",
             {"FunctionName": "f", "MaximumRetryAttempts": 3},
             "1 validation error detected: Value '3' at 'maximumRetryAttempts' failed to satisfy constraint: "

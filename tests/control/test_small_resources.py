@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import anyio
 import pytest
 
+from streamfn import App
+from streamfn.control.daemon import ApiOptions, serve_api
 from streamfn.control.plane import Plane
 from streamfn.control.resources import Resources
 from streamfn.testing.resources import MemoryResourceStore
@@ -59,6 +65,23 @@ async def test_a_url_is_made_changed_and_taken_away(
     assert (await again(plane, store)).get("url", "orders") is None
 
 
+async def test_a_url_is_not_served_and_says_so(tmp_path: Path) -> None:
+    app = App(state_dir=tmp_path, serves_api=True)
+    resources = Resources(MemoryResourceStore())
+    await resources.load()
+    options = ApiOptions("127.0.0.1:0")
+    async with app, serve_api(app, resources, options, app._clock) as url:
+        port = urlsplit(url).port
+        assert port is not None
+        for host in (f"{'0a' * 16}.lambda-url.us-east-1.localhost:{port}", f"127.0.0.1:{port}"):
+            async with await anyio.connect_tcp("127.0.0.1", port) as stream:
+                head = f"POST /orders HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\nConnection: close"
+                await stream.send(f"{head}\r\n\r\n".encode())
+                answer = b"".join([piece async for piece in stream]).decode()
+            assert answer.startswith("HTTP/1.1 404 ")
+            assert ("serves none: call Invoke" in answer) == ("lambda-url" in host)
+
+
 async def test_a_function_and_each_alias_have_one_url(call: Calls, released: None) -> None:
     for more in ({}, {"Qualifier": "live"}):
         await call("CreateFunctionUrlConfig", FunctionName="orders", AuthType="NONE", **more)
@@ -86,8 +109,10 @@ async def test_urls_of_what_is_not_there(call: Calls, orders: object) -> None:
     assert await refused(call, "UpdateFunctionUrlConfig", FunctionName="others") == NOWHERE
     given = {"FunctionName": "orders", "Qualifier": "none"}
     assert await refused(call, "CreateFunctionUrlConfig", AuthType="NONE", **given) == NOWHERE
-    for operation in ("GetFunctionUrlConfig", "UpdateFunctionUrlConfig", "DeleteFunctionUrlConfig"):
+    assert await refused(call, "UpdateFunctionUrlConfig", **given) == NOWHERE
+    for operation in ("GetFunctionUrlConfig", "DeleteFunctionUrlConfig"):
         assert await refused(call, operation, **given) == GONE
+    assert await refused(call, "UpdateFunctionUrlConfig", FunctionName="orders") == GONE
     assert await refused(call, "DeleteFunctionUrlConfig", FunctionName="others") == GONE
 
 

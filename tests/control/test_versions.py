@@ -67,6 +67,11 @@ async def test_what_has_not_changed_is_not_published_again(call: Calls) -> None:
     assert (changed["Version"], changed["Role"]) == ("2", first["Role"] + "2")
     kept = await call("GetFunctionConfiguration", FunctionName="orders", Qualifier="1")
     assert kept["Role"] == first["Role"]
+    # A description says nothing to the function, and is configuration all the same.
+    await call("UpdateFunctionConfiguration", FunctionName="orders", Description="described")
+    await active(call)
+    described = await call("PublishVersion", FunctionName="orders")
+    assert (described["Version"], described["Description"]) == ("3", "described")
 
 
 async def test_other_code_than_was_expected_is_not_published(call: Calls) -> None:
@@ -103,6 +108,35 @@ async def test_versions_are_deleted(call: Calls) -> None:
     )
     _, message = await refused(call, "DeleteFunction", FunctionName="orders", Qualifier="$LATEST")
     assert message == "$LATEST version cannot be deleted without deleting the function."
+
+
+@pytest.mark.parametrize(
+    ("qualifier", "operation", "gone"),
+    [
+        ("1", "DeleteFunction", {"Qualifier": "1"}),
+        ("live", "DeleteAlias", {"Name": "live"}),
+    ],
+)
+async def test_what_was_put_for_one_goes_with_it(
+    call: Calls, plane: Plane, qualifier: str, operation: str, gone: dict[str, str]
+) -> None:
+    await two_versions(call)
+    one: dict[str, Any] = {"FunctionName": "orders", "Qualifier": qualifier}
+    if qualifier == "live":
+        await call("CreateAlias", FunctionName="orders", Name="live", FunctionVersion="2")
+        await call("CreateFunctionUrlConfig", **one, AuthType="NONE")
+    else:
+        await call("PutRuntimeManagementConfig", **one, UpdateRuntimeOn="FunctionUpdate")
+    await call("PutFunctionEventInvokeConfig", **one, MaximumRetryAttempts=0)
+    await call("PutFunctionEventInvokeConfig", FunctionName="orders", MaximumRetryAttempts=1)
+    given = {"StatementId": "s3", "Action": "lambda:InvokeFunction", "Principal": "*"}
+    await call("AddPermission", **one, **given)
+    await call(operation, FunctionName="orders", **gone)
+    kinds = ("event-invoke-config", "policy", "runtime-management", "url")
+    left = {key for kind in kinds for key in plane.resources.all(kind)}
+    assert left == set(plane.app.event_invoke_configs) == {"orders"}
+    listed = await call("ListFunctionEventInvokeConfigs", FunctionName="orders")
+    assert [each["FunctionArn"] for each in listed["FunctionEventInvokeConfigs"]] == [f"{ARN}:$LATEST"]
 
 
 async def test_aliases_are_made_changed_and_deleted(call: Calls, plane: Plane) -> None:
@@ -156,6 +190,10 @@ async def test_aliases_that_cannot_be_are_refused(call: Calls) -> None:
         "ResourceNotFoundException",
         f"Function not found: {ARN}:9",
     )
+    assert await refused(call, "CreateAlias", FunctionName="nobody", Name="live", FunctionVersion="1") == (
+        "ResourceNotFoundException",
+        f"Function not found: {ARN.replace('orders', 'nobody')}:1",
+    )
     for version, weights, message in (
         (
             "1",
@@ -172,6 +210,28 @@ async def test_aliases_that_cannot_be_are_refused(call: Calls) -> None:
             "InvalidParameterValueException",
             message,
         )
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"Role": "arn:aws:iam::000000000000:role/other"},
+        {"DeadLetterConfig": {"TargetArn": "arn:aws:sqs:us-east-1:000000000000:lost"}},
+    ],
+)
+async def test_versions_that_share_an_alias_are_alike(call: Calls, other: dict[str, Any]) -> None:
+    await two_versions(call)
+    await call("UpdateFunctionConfiguration", FunctionName="orders", **other)
+    await active(call)
+    await call("PublishVersion", FunctionName="orders")
+    given: dict[str, Any] = {"FunctionName": "orders", "Name": "live", "FunctionVersion": "1"}
+    assert await refused(
+        call, "CreateAlias", **given, RoutingConfig={"AdditionalVersionWeights": {"3": 0.5}}
+    ) == (
+        "InvalidParameterValueException",
+        "Function versions 1 and 3 cannot share an alias: they have different roles or dead-letter queues.",
+    )
+    await call("CreateAlias", **given, RoutingConfig={"AdditionalVersionWeights": {"2": 0.5}})
 
 
 async def test_aliases_are_listed(call: Calls) -> None:
