@@ -1,4 +1,4 @@
-"""Where an ARN leads: which server and with which credentials, by the endpoint map. No I/O.
+"""Where an ARN, or a name, leads: which server and with which credentials, by the endpoint map. No I/O.
 
 Nothing here looks at `AWS_ENDPOINT_URL` and its kin: where the map says nothing, the SDK finds them itself.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from streamfn.errors import ConfigurationError
 
@@ -46,11 +46,24 @@ class Arn:
     def path(self) -> str:
         """The name and what follows it: `CLUSTER/UUID` of Kafka, `TABLE/stream/TIME` of DynamoDB."""
         word, rest = re.split(r"[:/]", f"{self.rest}/", maxsplit=1)
-        return rest.rstrip("/") if word in _TYPED else self.rest
+        return rest.rstrip("/") if rest and word == _TYPED.get(self.service) else self.rest
 
 
-_TYPED: Final = frozenset({"stream", "table", "cluster", "function", "event-bus", "secret"})
+_TYPED: Final = {
+    "kinesis": "stream",
+    "dynamodb": "table",
+    "kafka": "cluster",
+    "lambda": "function",
+    "events": "event-bus",
+    "secretsmanager": "secret",
+}
 """Words before the name."""
+_SERVICES: Final = {
+    **{service: service for service in ("sqs", "kinesis", "dynamodb", "sns", "s3", "events")},
+    "eventbridge": "events",
+}
+"""Of URIs that name something of AWS, by their schemes."""
+_NAMED: Final = re.compile(r"(?:(?P<account>\d{12})/)?(?P<name>.+)")
 
 
 def arn_of(uri: str) -> Arn | None:
@@ -61,8 +74,8 @@ def arn_of(uri: str) -> Arn | None:
 
 
 def resolve_source(uri: str, endpoints: Iterable[Endpoint]) -> str:
-    """The URI to read from, with all options. Other URIs than ARNs come back as they are, but that a
-    `kafka:` one may be named in the map.
+    """The URI to read from, with all options. `sqs://NAME` and its like are found as ARNs are, and a `kafka:`
+    URI by its brokers; others come back as they are.
 
     What is written behind an ARN goes first. It is left out where the embedded broker stands in, which has
     other options. Functions see the ARN as `eventSourceARN` in any case. The result may hold secrets. Raises
@@ -70,29 +83,23 @@ def resolve_source(uri: str, endpoints: Iterable[Endpoint]) -> str:
     """
     arn = arn_of(uri)
     if arn is None:
-        return _cluster_of(uri, endpoints)
+        return _by_name(uri, endpoints)
     seen = {"event_source_arn": arn.text}
     if arn.service == "kafka":
         return _topic_of(arn, uri, endpoints, seen)
-    endpoint = found_for(arn, endpoints)
-    if endpoint is not None and endpoint.url == _LOCAL:
-        return with_options(_embedded(arn), seen)
-    return with_options(uri, connection_of(arn, endpoint))
+    return _reached(uri, arn, endpoints, seen)
 
 
 def resolve_destination(uri: str, endpoints: Iterable[Endpoint]) -> str:
     """The URI to send to, as `resolve_source`. The ARN of a function is `function:NAME[:QUALIFIER]`."""
     arn = arn_of(uri)
     if arn is None:
-        return _cluster_of(uri, endpoints)
+        return _by_name(uri, endpoints)
     if arn.service == "lambda":
         return arn.rest
     if arn.service == "kafka":
         return _topic_of(arn, uri, endpoints, {})
-    endpoint = found_for(arn, endpoints)
-    if endpoint is not None and endpoint.url == _LOCAL:
-        return _embedded(arn)
-    return with_options(uri, connection_of(arn, endpoint))
+    return _reached(uri, arn, endpoints, {})
 
 
 def found_for(arn: Arn, endpoints: Iterable[Endpoint]) -> Endpoint | None:
@@ -148,6 +155,25 @@ def same_cluster(uri: str, other: str) -> bool:
 
 def _brokers(uri: str) -> set[str]:
     return set(urlsplit(uri).netloc.split(","))
+
+
+def _by_name(uri: str, endpoints: Iterable[Endpoint]) -> str:
+    place, _, query = uri.partition("?")
+    scheme, _, rest = place.partition(":")
+    service = _SERVICES.get(scheme.lower())
+    found = _NAMED.fullmatch(unquote(rest.strip("/")))
+    if service is None or found is None:
+        return _cluster_of(uri, endpoints)
+    region = dict(parse_qsl(query)).get("region", "")
+    return _reached(uri, Arn(place, service, region, found["account"] or "", found["name"]), endpoints, {})
+
+
+def _reached(uri: str, arn: Arn, endpoints: Iterable[Endpoint], seen: Mapping[str, str]) -> str:
+    """A URI with the options to reach what it names. `seen`: those for the embedded broker, in its stead."""
+    endpoint = found_for(arn, endpoints)
+    if endpoint is not None and endpoint.url == _LOCAL:
+        return with_options(_embedded(arn), seen)
+    return with_options(uri, connection_of(arn, endpoint))
 
 
 def _embedded(arn: Arn) -> str:

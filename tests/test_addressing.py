@@ -165,6 +165,63 @@ def test_topics_are_of_one_cluster_by_any_broker() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("uri", "resolved"),
+    [
+        ("sqs://orders", "sqs://orders?endpoint_url=http://eu:1&region=eu-west-1"),
+        # What a URI says of its region picks the entry.
+        ("sqs://orders?region=us-east-1", "sqs://orders?endpoint_url=http://rest:1&region=us-east-1"),
+        ("sqs://123456789012/orders?region=ap-east-1", None),
+        ("sqs:orders?endpoint_url=http://own:1", "sqs:orders?endpoint_url=http://own:1&region=eu-west-1"),
+        ("sns://123456789012/topic", "sns://123456789012/topic?profile=other"),
+        ("kinesis://flights?consumer=c", "local:flights"),
+        ("kinesis://clicks", "kinesis://clicks?endpoint_url=http://rest:1"),
+        ("sqs://kept.fifo?wait_time_seconds=1", "local:queue/kept.fifo"),
+        ("s3://code/dead/letters", "s3://code/dead/letters?endpoint_url=http://store:1"),
+        # Words of ARNs are names elsewhere.
+        ("s3://stream/code", "s3://stream/code?endpoint_url=http://rest:1"),
+        ("dynamodb://table", "dynamodb://table?endpoint_url=http://table:1"),
+        ("eventbridge://bus", "eventbridge://bus?endpoint_url=http://events:1"),
+        ("events://bus", "events://bus?endpoint_url=http://events:1"),
+        ("local:orders", "local:orders"),
+        ("log:", "log:"),
+        ("file:sqs://orders", "file:sqs://orders"),
+    ],
+)
+def test_names_are_found_as_arns_are(uri: str, resolved: str | None) -> None:
+    entries = endpoints_of(
+        [
+            {"service": "sqs", "name": "kept.*", "url": "local:"},
+            {"service": "kinesis", "name": "flights", "url": "local:"},
+            {"service": "sqs", "region": "eu-west-1", "url": "http://eu:1"},
+            {"service": "sqs", "region": "ap-east-1", "account": 210987654321, "url": "http://other:1"},
+            {"account": 123456789012, "service": "sns", "profile": "other"},
+            {"service": "s3", "name": "code", "url": "http://store:1"},
+            {"service": "s3", "name": "code/*", "url": "http://wrong:1"},
+            {"service": "dynamodb", "name": "table", "url": "http://table:1"},
+            {"service": "events", "url": "http://events:1"},
+            {"url": "http://rest:1"},
+        ]
+    )
+    wanted = f"{uri}&endpoint_url=http://rest:1" if resolved is None else resolved
+    for resolve in (resolve_source, resolve_destination):
+        place, _, query = resolve(uri, entries).partition("?")
+        assert (place, set(query.split("&"))) == (
+            wanted.partition("?")[0],
+            set(wanted.partition("?")[2].split("&")),
+        )
+
+
+def test_a_name_leads_an_app_where_its_arn_does(tmp_path: Path) -> None:
+    here = setting(tmp_path, [{"url": "local:"}])
+    source, kind = planning.source_of(
+        here, EventSourceMapping.load({"function": "f", "source": "sqs://orders.fifo"})
+    )
+    assert isinstance(source, LocalQueue)
+    assert kind.name == "FIFO queue"
+    assert isinstance(planning.destination_of(here, "kinesis://flights"), LocalDestination)
+
+
 async def test_the_function_sees_the_arn_of_a_queue_that_the_broker_stands_in_for(tmp_path: Path) -> None:
     arn = f"{SQS}.fifo"
     mapping = EventSourceMapping.load({"function": "f", "source": arn})

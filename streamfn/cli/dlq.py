@@ -26,13 +26,17 @@ from streamfn.letters import Audit, Box, Selection, moment
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+
+    from streamfn.config import Endpoint
 
 SHOWN: Final = 20
 """Problems that are told of one by one; the rest is a number."""
 
 _URI: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:")
 _PATIENCE: Final = 10.0
+_ANSWERING: Final = 10.0
+"""Seconds that a worker has to say its endpoints."""
 
 
 def clock() -> float:
@@ -67,16 +71,47 @@ def store_and_rest(places: Sequence[str]) -> tuple[str, list[str]]:
 
 
 def resolver(options: argparse.Namespace) -> Callable[[str], str]:
-    """What says which server stands behind an ARN: `--endpoints`, or the SDK alone.
+    """What says which server stands behind an ARN or a name: `--endpoints`, else a worker that runs, else the
+    SDK alone.
 
-    Raises ConfigurationError for a file that is none.
+    Raises ConfigurationError for a file that is none. What it gives raises SourceError where the worker does
+    not say.
     """
-    if options.endpoints is None:
-        return str
-    from streamfn.config.endpoints import read_endpoints
+    endpoints: Iterable[Endpoint] = _OfTheWorker(state_dir(options))
+    if options.endpoints is not None:
+        from streamfn.config.endpoints import read_endpoints
 
-    endpoints = read_endpoints(Path(options.endpoints), os.environ)
+        endpoints = read_endpoints(Path(options.endpoints), os.environ)
     return partial(addressing.resolve_destination, endpoints=endpoints)
+
+
+class _OfTheWorker:
+    """The endpoint map of a worker of a state directory, asked for when something of AWS is named: what is
+    local has to be reached while a worker hangs, too. Empty where none runs.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._said: tuple[Endpoint, ...] | None = None
+
+    def __iter__(self) -> Iterator[Endpoint]:
+        if self._said is None:
+            self._said = self._asked()
+        return iter(self._said)
+
+    def _asked(self) -> tuple[Endpoint, ...]:
+        from streamfn.cli.control import NoWorker, ask
+
+        try:
+            answer = ask(self._folder / "run", {"op": "endpoints"}, wait=_ANSWERING, first=True)[-1]
+        except NoWorker:
+            return ()
+        if "error" in answer:
+            problem = f"the worker {answer['pid']} does not say its endpoints: {answer['error']}"
+            raise SourceError(f"{problem}; give them by --endpoints FILE")
+        from streamfn.config.endpoints import endpoints_of
+
+        return endpoints_of(answer["endpoints"], f"the worker {answer['pid']}")
 
 
 @asynccontextmanager

@@ -106,7 +106,9 @@ def _redrive(redrive: argparse.ArgumentParser) -> None:
 
 def _endpoints(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--endpoints", metavar="FILE", help="which server stands behind which ARN, as the worker has it"
+        "--endpoints",
+        metavar="FILE",
+        help="which server stands behind which ARN (as a worker that runs with the state directory has it)",
     )
 
 

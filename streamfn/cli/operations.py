@@ -64,6 +64,11 @@ async def shift(app: App, request: Mapping[str, Any]) -> dict[str, Any]:
     return {"result": ending.value, "succeeded": ending is Ending.DONE}
 
 
+async def endpoints(app: App, request: Mapping[str, Any]) -> dict[str, Any]:
+    """The endpoint map, with the secrets that are written in it: the socket is its owner's alone."""
+    return {"endpoints": [entry.model_dump(exclude_none=True) for entry in app.endpoints]}
+
+
 OPERATIONS: Final[Mapping[str, Callable[[App, Mapping[str, Any]], Awaitable[dict[str, Any]]]]] = {
     "invoke": invoke,
     "functions": functions,
@@ -71,4 +76,5 @@ OPERATIONS: Final[Mapping[str, Callable[[App, Mapping[str, Any]], Awaitable[dict
     "alias": alias,
     "delete_alias": delete_alias,
     "shift": shift,
+    "endpoints": endpoints,
 }

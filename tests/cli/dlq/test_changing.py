@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 from pathlib import Path
+
+import pytest
 
 from streamfn.core.letters import REDRIVES
 from streamfn.ports import Message
-from tests.cli.conftest import Streamfn
+from tests.cli.conftest import Start, Streamfn, until
 from tests.cli.dlq.conftest import DEAD, All, Put, ids
 from tests.letters.made import metadata, of_queue, of_stream
 
@@ -55,6 +59,44 @@ def test_the_endpoint_map_says_where_arns_lead(project: Path, put: Put, dlq: Str
     assert dlq("purge", store, "--yes", *where).returncode == 0
     assert all_of("local:queue/failed") == []
     assert dlq("ls", "--endpoints", "none.yaml").returncode == 2
+
+
+def test_a_worker_that_runs_says_where_arns_and_names_lead(
+    project: Path, put: Put, dlq: Streamfn, all_of: All, start: Start
+) -> None:
+    (project / "work.py").write_text("def handler(event, context): ...\n")
+    (project / "streamfn.yaml").write_text(
+        "endpoints: [{service: '*', url: 'local:'}]\nfunctions: {work: 'work:handler'}\n"
+        "event_source_mappings: [{function: work, source: 'local:queue/others'}]\n"
+    )
+    store = "arn:aws:sqs:us-east-1:000000000000:failed"
+    put(of_queue("1"), of_queue("2"), uri="local:queue/failed")
+    until(start("run", "streamfn.yaml").stderr, "worker_started")
+    for name in (store, "sqs://failed"):
+        assert dlq("ls", name).stdout.count("\n") == 3
+    assert dlq("redrive", store, "--limit", "1").returncode == 0
+    assert len(all_of("local:queue/parcels")) == 1
+    # A file that is given goes first.
+    (project / "endpoints.yaml").write_text("- {service: sqs, url: 'http://127.0.0.1:9'}\n")
+    asked = dlq("ls", f"{store}?access_key_id=a&secret_access_key=b", "--endpoints", "endpoints.yaml")
+    assert asked.returncode != 0
+    assert "127.0.0.1:9" in asked.stderr
+
+
+def test_what_is_local_is_reached_while_a_worker_does_not_answer(
+    project: Path, put: Put, dlq: Streamfn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streamfn.cli.dlq._ANSWERING", 0.1)
+    put(of_queue("1"))
+    (project / ".streamfn" / "run").mkdir(exist_ok=True)
+    with socket.socket(socket.AF_UNIX) as hangs:
+        # From the project's folder, which is the present one: addresses of sockets are short.
+        hangs.bind(f".streamfn/run/{os.getpid()}.sock")
+        hangs.listen()
+        assert dlq("ls").stdout.count("\n") == 2
+        asked = dlq("ls", "sqs://failed")
+    assert asked.returncode != 0
+    assert "does not say its endpoints: no answer within 0.1 s; give them by --endpoints FILE" in asked.stderr
 
 
 def test_what_stays_is_told_and_the_exit_code_says_so(put: Put, dlq: Streamfn, all_of: All) -> None:
