@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from streamfn.engine.plan import MappingPlan
     from streamfn.functions import FunctionSpec, Handler
     from streamfn.ports import Answer, Clock, Destination, EventQueue, Request, Telemetry
+    from streamfn.response_streams import PieceStream
 
 
 class App(Changes):
@@ -202,9 +203,11 @@ class App(Changes):
         *,
         qualifier: str | None = None,
         client_context: str = "",
+        stream: PieceStream | None = None,
     ) -> Response:
         """Invokes a function and waits for what it answers: Lambda's Invoke with `RequestResponse`.
 
+        `stream` takes the pieces of the answer as they come, if it is a deployed function that streams it.
         An error of the function is an answer too: `function_error` says so. Raises TooManyRequests where no
         place is free, ConfigurationError for an unknown function, InvalidRequestContent for what is no JSON,
         PayloadTooLarge above 6 MB, OSError where no environment can be had, StreamfnError where the app is
@@ -220,7 +223,7 @@ class App(Changes):
         current = CURRENT.get()
         trace = None if current is None else current.onward(self._clock())
         self._concurrency.adapting(spec, self._telemetry)
-        return await self._request_response(spec, payload, trace, client_context)
+        return await self._request_response(spec, payload, trace, client_context, stream)
 
     async def enqueue(self, function: Handler | str, payload: Any, *, qualifier: str | None = None) -> str:
         """Invokes a function asynchronously: its request id, once the event is durable.
@@ -310,6 +313,7 @@ class App(Changes):
             self.deployments,
             self.state_dir,
             changes=self.serves_api,
+            endpoints=self.endpoints,
             logs=self.function_logs,
             telemetry=self._telemetry,
             clock=self._clock,
@@ -323,7 +327,7 @@ class App(Changes):
         """Proves that a deployed function can run here. Raises ConfigurationError, SourceError or OSError."""
         from streamfn.deploying import check
 
-        await check(name, self.deployments[name], self.state_dir, self._clock)
+        await check(name, self.deployments[name], self.state_dir, self._clock, self.endpoints)
 
     def _mapping(self, plan: MappingPlan) -> engine.Mapping:
         return engine.Mapping(

@@ -25,14 +25,14 @@ from streamfn.releases import Releases
 from streamfn.telemetry import logger
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterable
     from pathlib import Path
     from random import Random
 
     from anyio.abc import TaskGroup, TaskStatus
 
     from streamfn.building import Built
-    from streamfn.config import FunctionConfig
+    from streamfn.config import Endpoint, FunctionConfig
     from streamfn.functions import FunctionSpec
     from streamfn.ports import Answer, Clock, Deployment, Published, Request, Runtime, Telemetry
     from streamfn.runtimes.process import Launchers, LogSink
@@ -57,12 +57,15 @@ class Deployed:
         state_dir: Path,
         *,
         changes: bool = False,
+        endpoints: Iterable[Endpoint] = (),
         logs: str | Path | None,
         telemetry: Telemetry,
         clock: Clock,
         random: Random,
     ) -> None:
-        """`configs`: of each function, kept up to date here. `changes`: there will be more of them."""
+        """`configs`: of each function, kept up to date here. `changes`: there will be more of them.
+        `endpoints`: where code is that lies in S3.
+        """
         self._configs = configs
         self._changes = changes
         self._state_dir = state_dir
@@ -70,7 +73,7 @@ class Deployed:
         self._telemetry = telemetry
         self._clock = clock
         self._random = random
-        self._builder = Builder(state_dir)
+        self._builder = Builder(state_dir, endpoints)
         keys = {name: self._builder.key(config) for name, config in configs.items()}
         self.releases = Releases(state_dir, clock, keys)
         self._latest: dict[str, Built] = {}
@@ -248,6 +251,8 @@ class Deployed:
         name, version = function.name, LATEST
         if function.qualifier:
             version = self.releases.version_of(name, function.qualifier, self._random.random())
+        if request.stream is not None:
+            request.stream.version = version
         place = (name, version)
         environments = self._environments.get(place) or await self._environments_of(name, version)
         answer = await environments.invoke(request)
@@ -464,9 +469,11 @@ def runtime_of(
     )
 
 
-async def check(name: str, config: FunctionConfig, state_dir: Path, clock: Clock) -> None:
+async def check(
+    name: str, config: FunctionConfig, state_dir: Path, clock: Clock, endpoints: Iterable[Endpoint] = ()
+) -> None:
     """Proves that a function can run here. Raises ConfigurationError, SourceError or OSError."""
-    builder = Builder(state_dir)
+    builder = Builder(state_dir, endpoints)
     try:
         async with AsyncExitStack() as stack:
             launchers = None

@@ -69,7 +69,7 @@ async def test_a_canary_has_its_share_and_then_all(store: MemoryFunctionStore, c
     assert (alias.version, alias.additional) == ("1", {"2": 0.1})
     assert await live(store) == alias
     assert await follow(store, alias, counts.tally, clock=clock) is Ending.DONE
-    assert clock() - start == pytest.approx(300, abs=0.1)
+    assert clock() - start == pytest.approx(300, abs=2)
     assert replace(await live(store), revision_id="") == Alias(NAME, "live", "2", {}, "kept")
 
 
@@ -203,7 +203,7 @@ async def test_a_store_out_of_reach_is_asked_again(
         group.start_soon(use)
         ending = await follow(store, alias, counts.tally, clock=clock)
     assert ending is (Ending.ROLLED_BACK if failing else Ending.DONE)
-    assert wanted_at[0] == pytest.approx(31 if failing else 300, abs=0.1)
+    assert wanted_at[0] == pytest.approx(31 if failing else 300, abs=2)
     assert wanted_at[-1] == pytest.approx(400, abs=1.1)
     assert (await live(store)).version == ("1" if failing else "2")
 
