@@ -236,9 +236,14 @@ def _loaded(command: str) -> Callable[[Any], Any]:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that may learn its options when it is asked for them: the help of others need not wait."""
+    """A parser that may learn its options when it is asked for them: the help of others need not wait.
+
+    Options may stand between the other words of a command, where argparse would take an optional word for
+    left out.
+    """
 
     _lesson = ""
+    _within = False
 
     def learn_from(self, lesson: str) -> None:
         """`module:function`, which adds the options."""
@@ -248,7 +253,14 @@ class _Parser(argparse.ArgumentParser):
         lesson, self._lesson = self._lesson, ""
         if lesson:
             _loaded(lesson)(self)
-        return super().parse_known_args(args, namespace)
+        has_commands = any(action.nargs == argparse.PARSER for action in self._get_positional_actions())
+        if has_commands or self._within:
+            return super().parse_known_args(args, namespace)
+        self._within = True
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._within = False
 
 
 def _command(commands: argparse._SubParsersAction[_Parser], name: str, command: str, text: str) -> _Parser:

@@ -14,7 +14,7 @@ import pytest
 import structlog
 
 from streamfn import __version__
-from streamfn.cli import logs, main
+from streamfn.cli import _parser, logs, main
 from streamfn.cli.table import table
 
 from .conftest import Streamfn, command, environment
@@ -53,6 +53,26 @@ def test_a_wrong_command_line_is_2(arguments: list[str], capsys: pytest.CaptureF
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     assert ended.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("invoke {o} f 1", {"function": "f", "payload": "1"}),
+        ("invoke f {o} 1", {"function": "f", "payload": "1"}),
+        ("invoke f {o}", {"function": "f", "payload": "{}"}),
+        ("put local:s {o} -", {"destination": "local:s", "file": "-"}),
+        ("put local:s {o} -- --file", {"destination": "local:s", "file": "--file"}),
+        ("mappings pause {o} orders", {"action": "pause", "name": "orders"}),
+        ("mappings {o}", {"action": None, "name": None}),
+        ("dlq show local:dead {o} 1 2", {"places": ["local:dead", "1", "2"]}),
+        ("dlq import letters {o} local:dead", {"file": "letters", "store": "local:dead"}),
+        ("run {o} app.py", {"target": "app.py"}),
+    ],
+)
+def test_options_may_stand_anywhere(words: str, said: dict[str, object]) -> None:
+    options = vars(_parser().parse_args(words.replace("{o}", "--state-dir here").split()))
+    assert {"state_dir": "here", **said}.items() <= options.items()
 
 
 def test_help_loads_nothing_heavy() -> None:
