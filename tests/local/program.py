@@ -17,7 +17,7 @@ from streamfn.local.schema import FILE
 from streamfn.ports import Assigned, Checkpoint, Message, StreamShard, Subscription
 
 GROUP = Subscription("group")
-LEASE_TIME = 0.5
+LEASE_TIME = 2.0
 
 
 def say(text: object) -> None:
@@ -60,7 +60,7 @@ async def read(folder: Path) -> None:
         scopes: dict[str, anyio.CancelScope] = {}
 
         async def work(shard: StreamShard) -> None:
-            # A lease of half a second may run out on a busy machine: then the shard comes again.
+            # A short lease may run out on a busy machine: then the shard comes again.
             with anyio.CancelScope() as scope, suppress(ShardLost):
                 scopes[shard.id] = scope
                 say(f"has {shard.id}")
