@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.clients.environment import PROGRAMS
 from tests.servers import kafka_ways
-from tests.servers.aws_ways import Way, cached, digest, install
+from tests.servers.aws_ways import Way, cached, digest, install, node_modules
 from tests.servers.kafka_ways import MAVEN_GOAL
 
 PACKAGE = Path(__file__).with_name("javascript-package.json")
@@ -23,20 +23,8 @@ PATIENCE = 90.0
 @functools.cache
 def find_javascript() -> Way | str:
     """The folder of the AWS SDK for JavaScript, or why there is none. The first call fetches about 4 MB."""
-    if shutil.which("node") is None:
-        return "no node on PATH"
-    folder = cached(f"sdk-javascript-{digest(PACKAGE, LOCK)}", _fetch_javascript)
-    return folder if isinstance(folder, str) else Way("process", program=folder / "node_modules")
-
-
-def _fetch_javascript(folder: Path) -> str | None:
-    npm = shutil.which("npm")
-    if npm is None:
-        return "Node.js is here but not npm to fetch the AWS SDK"
-    shutil.copy(PACKAGE, folder / "package.json")
-    shutil.copy(LOCK, folder / "package-lock.json")
-    failed = install(npm, "ci", "--prefix", folder, "--ignore-scripts", "--no-audit", "--no-fund")
-    return f"npm could not fetch the AWS SDK: {failed}" if failed else None
+    modules = node_modules("sdk-javascript", PACKAGE, LOCK)
+    return modules if isinstance(modules, str) else Way("process", program=modules)
 
 
 def has_compiler() -> bool:

@@ -90,6 +90,24 @@ def install(*command: str | Path) -> str | None:
     return None
 
 
+def node_modules(name: str, package: Path, lock: Path) -> Path | str:
+    """The ``node_modules`` of a package and its lock in the cache, filled once; or why there are none."""
+    if shutil.which("node") is None:
+        return "no node on PATH"
+
+    def fill(folder: Path) -> str | None:
+        npm = shutil.which("npm")
+        if npm is None:
+            return "Node.js is here but not npm to fetch the package"
+        shutil.copy(package, folder / "package.json")
+        shutil.copy(lock, folder / "package-lock.json")
+        failed = install(npm, "ci", "--prefix", folder, "--ignore-scripts", "--no-audit", "--no-fund")
+        return f"npm could not fetch the package: {failed}" if failed else None
+
+    folder = cached(f"{name}-{digest(package, lock)}", fill)
+    return folder if isinstance(folder, str) else folder / "node_modules"
+
+
 @functools.cache
 def server_python() -> Path | str:
     """The python of an environment of its own with ``requirements/servers.txt`` in it, or why there is none.

@@ -19,7 +19,7 @@ from typing import ClassVar
 
 from tests.servers.aws import ACCOUNT, REGION, AwsServer
 from tests.servers.aws_process import found
-from tests.servers.aws_ways import Way, cached, digest, find_way, install
+from tests.servers.aws_ways import Way, find_way, node_modules
 from tests.servers.kafka_ways import HOST, free_ports
 
 ADDRESS_ENV = "STREAMFN_TEST_KINESIS"
@@ -48,21 +48,8 @@ def find_kinesis_local() -> Way | str:
 
 @functools.cache
 def _package() -> Path | str:
-    if shutil.which("node") is None:
-        return "no node on PATH"
-    folder = cached(f"kinesis-local-{digest(PACKAGE, LOCK)}", _fetch)
-    return folder if isinstance(folder, str) else folder / "node_modules" / "kinesis-local"
-
-
-def _fetch(folder: Path) -> str | None:
-    npm = shutil.which("npm")
-    if npm is None:
-        return "Node.js is here but not npm to fetch the package"
-    shutil.copy(PACKAGE, folder / "package.json")
-    shutil.copy(LOCK, folder / "package-lock.json")
-    command = (npm, "ci", "--prefix", folder, "--ignore-scripts", "--no-audit", "--no-fund")
-    failed = install(*command)
-    return f"npm could not fetch the package: {failed}" if failed else None
+    modules = node_modules("kinesis-local", PACKAGE, LOCK)
+    return modules if isinstance(modules, str) else modules / "kinesis-local"
 
 
 class KinesisLocal(AwsServer):
