@@ -12,6 +12,7 @@ from aiohttp import ClientError
 from botocore.exceptions import BotoCoreError
 
 from streamfn.errors import ConfigurationError
+from streamfn.ports import NoSuchBucket
 from streamfn_aws.api import Api
 from streamfn_aws.errors import ServiceError
 from streamfn_aws.options import Connection, arn_of, parsed_uri
@@ -124,6 +125,7 @@ def _explained(place: str, field: str) -> Iterator[None]:
         if error.transient:
             raise OSError(f"{place}: {error}") from error
         if error.missing and field == "S3Key":
-            raise FileNotFoundError(f"{place}: {error}") from error
+            missing = NoSuchBucket if error.code == "NoSuchBucket" else FileNotFoundError
+            raise missing(f"{place}: {error}") from error
         fix = error.fix or "check name, region and endpoint_url"
         raise ConfigurationError(f"{place}: {error}", field=field, fix=fix) from error

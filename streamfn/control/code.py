@@ -22,6 +22,7 @@ from streamfn.control.zipping import zipped
 from streamfn.errors import ConfigurationError
 from streamfn.packages import CodeStore
 from streamfn.packages.tree import UNZIPPED_LIMIT, too_large
+from streamfn.ports import NoSuchBucket
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Iterator, Mapping
@@ -138,7 +139,7 @@ class Uploads:
         try:
             await self._plane.objects(bucket, key, version, take)
         except FileNotFoundError as error:
-            said = _NO_BUCKET if "NoSuchBucket" in str(error) else _NO_KEY
+            said = _NO_BUCKET if isinstance(error, NoSuchBucket) else _NO_KEY
             raise invalid(f"Error occurred while GetObject. {said}") from error
         except (OSError, ConfigurationError) as error:
             raise invalid(f"Error occurred while GetObject. S3 Error Message: {error}") from error

@@ -40,6 +40,7 @@ from streamfn.ports.letters import SequencedStore as SequencedStore
 from streamfn.ports.letters import Sequences as Sequences
 from streamfn.ports.letters import is_sequenced as is_sequenced
 from streamfn.ports.objects import Bucket as Bucket
+from streamfn.ports.objects import NoSuchBucket as NoSuchBucket
 from streamfn.ports.objects import Secret as Secret
 from streamfn.ports.objects import Take as Take
 from streamfn.ports.resources import Resource as Resource

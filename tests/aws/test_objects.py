@@ -13,6 +13,7 @@ from streamfn import plugins
 from streamfn.config import endpoints_of
 from streamfn.errors import ConfigurationError
 from streamfn.objects import Objects
+from streamfn.ports import NoSuchBucket
 from streamfn.secrets import Secrets
 from streamfn_aws import AwsSecret, S3Bucket
 from tests.servers.aws import KEY, SECRET, Ministack
@@ -79,7 +80,7 @@ async def test_who_takes_it_may_end_it(aws: Ministack, bucket: str) -> None:
 async def test_what_is_not_there_is_no_file(aws: Ministack, bucket: str) -> None:
     with pytest.raises(FileNotFoundError, match="NoSuchKey"):
         await fetched(S3Bucket(bucket, **options(aws)), "b")
-    with pytest.raises(FileNotFoundError, match="NoSuchBucket"):
+    with pytest.raises(NoSuchBucket, match="NoSuchBucket"):
         await fetched(S3Bucket(aws.unique("none"), **options(aws)), "b")
 
 

@@ -16,7 +16,7 @@ from streamfn.control.errors import ApiError
 from streamfn.control.operations import Operating
 from streamfn.control.plane import Plane
 from streamfn.packages.tree import UNZIPPED_LIMIT, ZIPPED_LIMIT
-from streamfn.ports import Take
+from streamfn.ports import NoSuchBucket, Take
 from tests.control.calling import Calls
 from tests.control.function_calls import ONE, ROLE, TWO, active, create, hashed, refused, said
 from tests.waiting import until
@@ -104,7 +104,7 @@ async def test_local_code_from_elsewhere_is_refused(call: Calls, plane: Plane, k
 async def test_code_is_fetched(call: Calls, plane: Plane) -> None:
     async def fetch(bucket: str, key: str, version: str | None, take: Take) -> None:
         if bucket != "code":
-            raise FileNotFoundError(f"s3://{bucket}/{key}: GetObject: NoSuchBucket")
+            raise NoSuchBucket(bucket)
         if (key, version) != ("orders.zip", "v1"):
             raise FileNotFoundError(key)
         await take(TWO[:100])
